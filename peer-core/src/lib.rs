@@ -1,1 +1,23 @@
-//! placeholder
+//! A peer's whole brain, without IO: outbox, sequencing and acknowledgement, paths, links, order, timeline.
+//!
+//! [`Peer::handle`] takes an [`Input`] and the time; [`Peer::poll`] is then called until it has no [`Output`]
+//! left; [`Peer::next_timeout`] says when to come back with [`Input::Timeout`]. Time and randomness are arguments,
+//! the store is written by the driver, and what depends on a write comes out only after
+//! [`Input::Persisted`]. The same code runs natively, in the browser and in the simulator.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod crypto;
+pub mod identity;
+pub mod io;
+mod peer;
+
+pub use identity::Identity;
+pub use io::{
+    Channel, Command, CommandError, CommandId, ConnectionStatus, ConversationStatus, ConversationView, Event,
+    HttpId, HttpRequest, HttpResponse, Input, LinkCommand, LinkEvent, LinkPath, LinkStatus, LoadId,
+    MessageBody, MessageView, Moment, Notification, Output, PathPolicy, PathState, Query, ReceiptState,
+    Reply, Row, Snapshot, Socket, SocketCommand, SocketEvent, Status, Table, TimelineDiff, TransportState,
+    WriteSet, WriteToken,
+};
+pub use peer::{Config, Peer, RestoreError};
