@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use minicbor::{Decode, Encode};
 use sotto_protocol::keys::Nonce;
 use sotto_protocol::link::DescriptionKind;
 use sotto_protocol::presence::PresenceState;
@@ -539,7 +540,7 @@ pub enum Command {
 }
 
 /// Which paths a device's own messages take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, minicbor::Encode, minicbor::Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 #[cbor(index_only)]
 pub enum PathPolicy {
     /// Best link and relay at once: the first copy to arrive counts.
@@ -672,10 +673,8 @@ pub enum Event {
     Gap {
         /// Where.
         conversation: ConversationId,
-        /// Whose messages, from this one,
-        from: MessageId,
-        /// to this one.
-        to: MessageId,
+        /// Which.
+        range: GapRange,
         /// Why, for people.
         why: String,
     },
@@ -704,14 +703,29 @@ pub enum Event {
     },
 }
 
+/// What is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum GapRange {
+    /// Everything from one position of the log to another, both included: trimmed by the relay.
+    #[n(0)]
+    Positions(#[n(0)] Position, #[n(1)] Position),
+    /// One author's messages from one to another, both included. They are still taken in, should they turn up.
+    #[n(1)]
+    Messages(#[n(0)] MessageId, #[n(1)] MessageId),
+}
+
 /// How far a message got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
 pub enum ReceiptState {
     /// The relay has it, durably.
+    #[n(0)]
     Logged,
     /// The device has it, durably.
+    #[n(1)]
     Delivered,
     /// Its user has read it.
+    #[n(2)]
     Read,
 }
 
@@ -747,51 +761,70 @@ pub enum TimelineDiff {
 }
 
 /// A message as shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct MessageView {
     /// Its name.
+    #[n(0)]
     pub id: MessageId,
     /// Who wrote it.
+    #[n(1)]
     pub from: Handle,
     /// What it says.
+    #[n(2)]
     pub body: MessageBody,
     /// When, by its author's clock.
+    #[n(3)]
     pub sent_at: UnixMillis,
     /// Its position in the log, once known.
+    #[n(4)]
     pub position: Option<Position>,
     /// Whether this account wrote it.
+    #[n(5)]
     pub own: bool,
 }
 
 /// What a message says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum MessageBody {
     /// A text.
-    Text(String),
+    #[n(0)]
+    Text(#[n(0)] String),
     /// The group has this name from here on.
-    Renamed(String),
+    #[n(1)]
+    Renamed(#[n(0)] String),
     /// The content cannot be read by this version.
+    #[n(2)]
     Unreadable,
 }
 
 /// A conversation as listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct ConversationView {
     /// Its id.
+    #[n(0)]
     pub id: ConversationId,
     /// Direct or group.
+    #[n(1)]
     pub kind: ConversationKind,
     /// A group's name, once known.
+    #[n(2)]
     pub name: Option<String>,
     /// The members' handles, as far as known, the own one included.
+    #[n(3)]
     pub members: Vec<Handle>,
     /// Whether it waits to be accepted.
+    #[n(4)]
     pub request: bool,
     /// Whether the other of a direct conversation is blocked.
+    #[n(5)]
     pub blocked: bool,
     /// Whether the own account is still a member.
+    #[n(6)]
     pub member: bool,
     /// Messages of others not marked as read.
+    #[n(7)]
     pub unread: u64,
 }
 

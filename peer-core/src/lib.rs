@@ -15,7 +15,7 @@ mod peer;
 pub use identity::Identity;
 pub use io::{
     Channel, Command, CommandError, CommandId, ConnectionStatus, ConversationStatus, ConversationView, Event,
-    HttpId, HttpRequest, HttpResponse, Input, LinkCommand, LinkEvent, LinkPath, LinkStatus, LoadId,
+    GapRange, HttpId, HttpRequest, HttpResponse, Input, LinkCommand, LinkEvent, LinkPath, LinkStatus, LoadId,
     MessageBody, MessageView, Moment, Notification, Output, PathPolicy, PathState, Query, ReceiptState,
     Reply, Row, Snapshot, Socket, SocketCommand, SocketEvent, Status, Table, TimelineDiff, TransportState,
     WriteSet, WriteToken,

@@ -108,6 +108,23 @@ impl<'de> Deserialize<'de> for Handle {
     }
 }
 
+impl<C> minicbor::Encode<C> for Handle {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.str(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for Handle {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let at = d.position();
+        Self::parse(d.str()?).map_err(|e| minicbor::decode::Error::message(e).at(at))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -305,22 +305,9 @@ pub enum LinkFrame {
         #[n(2)]
         missing: SeqRanges,
     },
-    /// Answers a NACK: the sender holds none of these and cannot supply them.
-    #[n(4)]
-    Lacks {
-        /// The conversation.
-        #[n(0)]
-        conversation: ConversationId,
-        /// The author.
-        #[n(1)]
-        device: DeviceId,
-        /// What it cannot supply.
-        #[n(2)]
-        missing: SeqRanges,
-    },
     /// What the sender holds of a shared conversation, by author: after HELLO, so that each supplies what the
     /// other lacks, and so that a device restored from an older copy learns its own seq.
-    #[n(5)]
+    #[n(4)]
     Sync {
         /// The conversation.
         #[n(0)]
@@ -333,7 +320,7 @@ pub enum LinkFrame {
         position: Position,
     },
     /// A sealed receipt; the latest counts.
-    #[n(6)]
+    #[n(5)]
     Receipt {
         /// The conversation.
         #[n(0)]
@@ -343,7 +330,7 @@ pub enum LinkFrame {
         sealed: Blob<{ limits::MAX_RECEIPT }>,
     },
     /// Typing and the like.
-    #[n(7)]
+    #[n(6)]
     Ephemeral {
         /// The conversation.
         #[n(0)]
