@@ -123,26 +123,115 @@ pub enum SignalError {
     Limit,
     /// Too many messages; try again later.
     RateLimited,
+    /// The server cannot look up or store anything now; nothing was changed, try again later.
+    Unavailable,
+}
+
+/// Why a text is no [`ClientMessage`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Rejected {
+    /// [`SignalError::Malformed`] or [`SignalError::Limit`].
+    pub code: SignalError,
+    /// The field and the reason, for people.
+    pub detail: String,
 }
 
 impl ClientMessage {
     /// Parses one text message; the error names the field.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, Rejected> {
+        let limit = |field: &str, found: usize, allowed: usize| Rejected {
+            code: SignalError::Limit,
+            detail: format!("{field}: {found} given, {allowed} allowed"),
+        };
         if text.len() > limits::MAX_SIGNAL_MESSAGE {
-            return Err(format!("message of {} bytes, {} allowed", text.len(), limits::MAX_SIGNAL_MESSAGE));
+            return Err(limit("message bytes", text.len(), limits::MAX_SIGNAL_MESSAGE));
         }
-        let message: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let message: Self = serde_json::from_str(text).map_err(|error| Rejected {
+            code: SignalError::Malformed,
+            detail: match faulty_field(text) {
+                Some(field) => format!("{field}: {error}"),
+                None => error.to_string(),
+            },
+        })?;
         match &message {
             Self::PresenceSet { capabilities: Some(list), .. } if list.len() > limits::MAX_PRESENCE => {
-                Err(format!("capabilities: {} given, {} allowed", list.len(), limits::MAX_PRESENCE))
+                Err(limit("capabilities", list.len(), limits::MAX_PRESENCE))
             }
             Self::PresenceSubscribe { capabilities } if capabilities.len() > limits::MAX_PRESENCE => {
-                Err(format!("capabilities: {} given, {} allowed", capabilities.len(), limits::MAX_PRESENCE))
+                Err(limit("capabilities", capabilities.len(), limits::MAX_PRESENCE))
             }
             Self::Signal { payload, .. } if payload.len() > limits::MAX_SIGNAL_PAYLOAD => {
-                Err(format!("payload: {} bytes, {} allowed", payload.len(), limits::MAX_SIGNAL_PAYLOAD))
+                Err(limit("payload bytes", payload.len(), limits::MAX_SIGNAL_PAYLOAD))
+            }
+            Self::Authenticate { token } if token.len() > limits::MAX_TOKEN => {
+                Err(limit("token bytes", token.len(), limits::MAX_TOKEN))
             }
             _ => Ok(message),
         }
+    }
+}
+
+/// The first field whose value is wrong, which serde does not tell for tagged enums: the one that fails by itself,
+/// and not because others are missing.
+fn faulty_field(text: &str) -> Option<String> {
+    let serde_json::Value::Object(object) = serde_json::from_str(text).ok()? else { return None };
+    let kind = object.get("type")?;
+    object.iter().filter(|(name, _)| *name != "type").find_map(|(name, value)| {
+        let alone = serde_json::json!({ "type": kind, name: value });
+        let error = serde_json::from_value::<ClientMessage>(alone).err()?.to_string();
+        let about_it = !error.starts_with("missing field") && !error.starts_with("unknown");
+        about_it.then(|| name.clone())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> Rejected {
+        ClientMessage::parse(text).unwrap_err()
+    }
+
+    #[test]
+    fn messages_have_one_spelling_in_json() {
+        let message = ClientMessage::Signal { to: DeviceId([1; 16]), payload: "x".into() };
+        let json = serde_json::to_string(&message).unwrap();
+        assert_eq!(json, format!(r#"{{"type":"signal","to":"{}","payload":"x"}}"#, "01".repeat(16)));
+        assert_eq!(ClientMessage::parse(&json), Ok(message));
+        assert_eq!(ClientMessage::parse(r#"{"type":"ping"}"#), Ok(ClientMessage::Ping {}));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, named) in [
+            (r#"{"type":"signal","to":"xyz","payload":""}"#, "to: "),
+            (r#"{"type":"signal","to":7,"payload":""}"#, "to: "),
+            (r#"{"type":"signal","payload":""}"#, "`to`"),
+            (r#"{"type":"presence_set","state":"busy"}"#, "state: "),
+            (r#"{"type":"presence_set","state":"away","text":"a\nb"}"#, "text: "),
+            (r#"{"type":"authenticate","token":null}"#, "token: "),
+            (r#"{"type":"ping","extra":1}"#, "`extra`"),
+            (r#"{"type":"ping","type":"ping"}"#, "`type`"),
+            (r#"{"type":"dance"}"#, "`dance`"),
+        ] {
+            let rejected = refused(text);
+            assert_eq!(rejected.code, SignalError::Malformed);
+            assert!(rejected.detail.contains(named), "{text}: {rejected}");
+        }
+        for text in ["", "null", "[]", "7", "{", r#"{"type":1}"#, &"[".repeat(60_000)] {
+            assert_eq!(refused(text).code, SignalError::Malformed);
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_says_how_long_it_may_be() {
+        let signal = |len: usize| {
+            let to = DeviceId([1; 16]);
+            serde_json::to_string(&ClientMessage::Signal { to, payload: "a".repeat(len) }).unwrap()
+        };
+        assert!(ClientMessage::parse(&signal(limits::MAX_SIGNAL_PAYLOAD)).is_ok());
+        assert_eq!(refused(&signal(limits::MAX_SIGNAL_PAYLOAD + 1)).code, SignalError::Limit);
+        assert_eq!(refused(&" ".repeat(limits::MAX_SIGNAL_MESSAGE + 1)).code, SignalError::Limit);
     }
 }
