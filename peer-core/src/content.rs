@@ -63,7 +63,7 @@ impl Body {
 }
 
 /// The content of a receipt: the latest counts, so losing one loses nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Receipt {
     /// Durable at this device, by author.

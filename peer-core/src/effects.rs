@@ -12,8 +12,8 @@ use sotto_protocol::keys::Nonce;
 use sotto_protocol::{ConversationId, MessageId, Position, Seq};
 
 use crate::io::{
-    CommandError, CommandId, Event, HttpId, HttpRequest, LoadId, Moment, Notification, Output, Query, Reply, Table,
-    WriteSet, WriteToken,
+    CommandError, CommandId, Event, HttpId, HttpRequest, LoadId, Moment, Notification, Output, Query, Reply,
+    Table, WriteSet, WriteToken,
 };
 use crate::store;
 
@@ -26,8 +26,6 @@ pub(crate) enum Gated {
     OwnDurable(ConversationId, Seq),
     /// The log up to this position may be reported to the relay as held.
     LogDurable(ConversationId, Position),
-    /// Others' messages may be sent on.
-    Held(ConversationId),
 }
 
 /// The staged effects.
@@ -196,6 +194,9 @@ impl Effects {
 }
 
 /// The name of a message of this conversation.
-pub(crate) fn id_in(conversation: ConversationId, (device, seq): (sotto_protocol::DeviceId, Seq)) -> MessageId {
+pub(crate) fn id_in(
+    conversation: ConversationId,
+    (device, seq): (sotto_protocol::DeviceId, Seq),
+) -> MessageId {
     MessageId { conversation, device, seq }
 }

@@ -7,10 +7,19 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod content;
+mod conversation;
 pub mod crypto;
+mod effects;
 pub mod identity;
 pub mod io;
+mod link;
 mod peer;
+mod people;
+mod seal;
+mod sequence;
+mod store;
+mod timers;
 
 pub use identity::Identity;
 pub use io::{

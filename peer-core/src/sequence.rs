@@ -20,23 +20,23 @@ impl SeqSet {
             return;
         }
         // Swallow every range that touches [first, last].
-        let touching = |(_, end): &(u64, u64)| end.saturating_add(1) >= first;
-        while let Some(near) = self
-            .0
-            .range(..=last.saturating_add(1))
-            .next_back()
-            .map(|(start, end)| (*start, *end))
-            .filter(touching)
+        while let Some((start, end)) =
+            self.0.range(..=last.saturating_add(1)).next_back().map(|(s, e)| (*s, *e))
         {
-            self.0.remove(&near.0);
-            first = first.min(near.0);
-            last = last.max(near.1);
+            if end.saturating_add(1) < first {
+                break;
+            }
+            self.0.remove(&start);
+            first = first.min(start);
+            last = last.max(end);
         }
         self.0.insert(first, last);
     }
 
     pub fn remove(&mut self, seq: Seq) -> bool {
-        let Some((start, end)) = self.0.range(..=seq.0).next_back().map(|(s, e)| (*s, *e)) else { return false };
+        let Some((start, end)) = self.0.range(..=seq.0).next_back().map(|(s, e)| (*s, *e)) else {
+            return false;
+        };
         if end < seq.0 {
             return false;
         }
@@ -64,6 +64,13 @@ impl SeqSet {
 
     pub fn ranges(&self) -> impl Iterator<Item = SeqRange> {
         self.0.iter().map(|(first, last)| SeqRange { first: Seq(*first), last: Seq(*last) })
+    }
+
+    /// Forgets the lowest ranges beyond a count.
+    pub fn keep_last(&mut self, count: usize) {
+        while self.0.len() > count {
+            self.0.pop_first();
+        }
     }
 
     /// The first ranges, as many as a frame carries.

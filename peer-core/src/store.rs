@@ -11,12 +11,14 @@ use sotto_protocol::link::SeqRange;
 use sotto_protocol::membership::{Membership, SignedChange};
 use sotto_protocol::presence::Capability;
 use sotto_protocol::{
-    AccountId, ConversationId, ConversationKind, DeviceId, Frame, Handle, LogEpoch, MessageId, Position, Seq,
-    Signature, UnixMillis, limits,
+    AccountId, ConversationId, DeviceId, Frame, Handle, LogEpoch, MessageId, Position, Seq, Signature,
+    UnixMillis, limits,
 };
 
 use crate::content::Content;
-use crate::io::{ConversationView, Event, GapRange, MessageView, Notification, PathPolicy, Query, ReceiptState, Row, Table};
+use crate::io::{
+    ConversationView, Event, GapRange, MessageView, Notification, PathPolicy, Query, ReceiptState, Row, Table,
+};
 use crate::peer::RestoreError;
 
 /// Key of the settings' row in [`Table::Meta`].
@@ -302,9 +304,4 @@ pub(crate) fn decode<T: for<'b> Decode<'b, ()>>(table: Table, value: &[u8]) -> R
 /// What a row's key should have been.
 pub(crate) fn bad_key(table: Table) -> RestoreError {
     RestoreError::Row { table: table.name(), reason: "its key has another shape".into() }
-}
-
-/// The kind that a conversation's membership says.
-pub(crate) fn kind_of(record: &ConversationRecord) -> ConversationKind {
-    record.membership.kind
 }

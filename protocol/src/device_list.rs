@@ -139,13 +139,12 @@ pub enum DeviceListError {
     Full,
 }
 
+/// Signs a message.
+pub type Sign<'a> = &'a dyn Fn(&[u8]) -> Signature;
+
 impl SignedEntry {
     /// Encodes an entry and signs it.
-    pub fn sign(
-        entry: &Entry,
-        sign: impl FnOnce(&[u8]) -> Signature,
-        possession: Option<&dyn Fn(&[u8]) -> Signature>,
-    ) -> Self {
+    pub fn sign(entry: &Entry, sign: impl FnOnce(&[u8]) -> Signature, possession: Option<Sign>) -> Self {
         let payload = cbor::encode(entry);
         let signature = sign(&signing_input(DEVICE_LIST_CONTEXT, &payload));
         let possession = possession.map(|sign| sign(&signing_input(DEVICE_POSSESSION_CONTEXT, &payload)));

@@ -6,6 +6,8 @@
 //! encoding of RFC 8949 §4.2 with integer keys; [`cbor::decode`] accepts nothing else, and what is signed is the
 //! received bytes, never a re-encoding.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod cbor;
 pub mod device_list;
 pub mod frame;

@@ -98,6 +98,11 @@ impl SignedDescription {
         (signed && sdp_fingerprint(&self.sdp) == Some(claim.fingerprint)).then_some(claim)
     }
 
+    /// Whether it says that it offers or answers, unverified; `None` if it is malformed.
+    pub fn kind(&self) -> Option<DescriptionKind> {
+        cbor::decode::<DescriptionClaim>(&self.claim, 512).ok().map(|claim| claim.kind)
+    }
+
     /// What an answer refers to.
     pub fn claim_hash(&self) -> Hash {
         Hash::of(&[&self.claim])

@@ -1,0 +1,312 @@
+//! How far the relay's log of a conversation is read, and what happens when the relay lost its end.
+
+use std::time::Duration;
+
+use sotto_protocol::membership::Membership;
+use sotto_protocol::relay::Request;
+use sotto_protocol::{DeviceId, LogEpoch, Position, Seq, limits};
+
+use super::timeline::DisplayKey;
+use super::{Conversation, Ctx, Stage, TailMessage};
+use crate::effects::Gated;
+use crate::io::{Event, GapRange, LoadId, Row, Table};
+use crate::peer::relay_out::RelayOut;
+use crate::store::{Consent, MessageRecord, history_range, message_key};
+use crate::timers::Timer;
+
+/// Rows read at a time while a rollback is undone.
+const ROLLBACK_PAGE: u32 = 512;
+
+/// How long an answer to a subscription may take before it is asked for again.
+const SUBSCRIBE_AGAIN: Duration = Duration::from_secs(10);
+
+/// Where the subscription stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Subscription {
+    /// Not asked for, on this socket.
+    #[default]
+    None,
+    /// Asked for.
+    Asked,
+    /// Granted; older entries are coming.
+    CatchingUp,
+    /// Entries come as they are made.
+    Live,
+    /// The log was rolled back: this device puts what it holds beyond `common` back into its tail, and asks anew.
+    RollingBack { common: Position, load: LoadId },
+}
+
+/// The log as this device knows it.
+#[derive(Debug, Default)]
+pub(crate) struct LogState {
+    pub epoch: LogEpoch,
+    /// Read without a hole up to here.
+    pub position: Position,
+    /// The highest position known to exist.
+    pub known_head: Position,
+    /// The relay or a peer has own messages up to here: no new ones before they are held.
+    pub resume_at: Seq,
+    pub subscription: Subscription,
+    /// The next own seq to append on this socket.
+    pub append_next: Seq,
+    /// Durably read up to here: what the cursor may say.
+    pub durable: Position,
+    /// What the relay was last told.
+    pub told: Position,
+}
+
+impl LogState {
+    pub fn restore(epoch: LogEpoch, position: Position, known_head: Position, resume_at: Seq) -> Self {
+        Self { epoch, position, known_head, resume_at, durable: position, ..Self::default() }
+    }
+
+    /// Skips what was logged before the account joined.
+    pub fn start_at(&mut self, joined: Position) {
+        self.position = self.position.max(joined.previous());
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.subscription == Subscription::Live
+    }
+
+    /// Whether frames may be appended: the relay has said which of the own it has.
+    pub fn may_append(&self) -> bool {
+        matches!(self.subscription, Subscription::CatchingUp | Subscription::Live)
+    }
+}
+
+impl Conversation {
+    /// The relay's socket is gone.
+    pub fn relay_closed(&mut self) {
+        if !matches!(self.log.subscription, Subscription::RollingBack { .. }) {
+            self.log.subscription = Subscription::None;
+        }
+    }
+
+    /// Asks the relay for what comes after what is held, if that makes sense now.
+    pub fn subscribe(&mut self, ctx: &mut Ctx, relay: &mut RelayOut) {
+        let wanted = relay.is_ready()
+            && self.member
+            && self.creation.is_none()
+            && self.log.subscription == Subscription::None
+            && !self.is_blocked(ctx.me.account, ctx.people)
+            // Members whose devices are unknown are looked up first, or their entries could not be checked.
+            && self.others(ctx.me.account).all(|account| ctx.people.get(&account).is_some());
+        if !wanted {
+            return;
+        }
+        self.log.subscription = Subscription::Asked;
+        relay.push(&Request::Subscribe {
+            conversation: self.id,
+            log_epoch: self.log.epoch,
+            after: self.log.position,
+        });
+        ctx.timers.set(Timer::Subscribe(self.id), ctx.now() + SUBSCRIBE_AGAIN);
+    }
+
+    /// Reads the log from where it is held once more.
+    pub fn resubscribe(&mut self, ctx: &mut Ctx, relay: &mut RelayOut) {
+        if matches!(self.log.subscription, Subscription::RollingBack { .. }) {
+            return;
+        }
+        self.log.subscription = Subscription::None;
+        self.subscribe(ctx, relay);
+    }
+
+    /// An account has to be looked up first: what follows is read again once it is known.
+    pub fn stall(&mut self, ctx: &mut Ctx) {
+        self.log.subscription = Subscription::None;
+        ctx.timers.set(Timer::Subscribe(self.id), ctx.now() + SUBSCRIBE_AGAIN);
+    }
+
+    pub fn on_subscribe_timer(&mut self, ctx: &mut Ctx, relay: &mut RelayOut) {
+        if matches!(self.log.subscription, Subscription::Asked | Subscription::None) {
+            self.resubscribe(ctx, relay);
+        }
+    }
+
+    pub fn on_subscribed(
+        &mut self,
+        ctx: &mut Ctx,
+        relay: &mut RelayOut,
+        log_epoch: LogEpoch,
+        head: Position,
+        last_seq: Seq,
+    ) {
+        if self.log.subscription != Subscription::Asked {
+            return;
+        }
+        ctx.timers.cancel(Timer::Subscribe(self.id));
+        if head < self.log.known_head {
+            // An append was acknowledged beyond this head: the relay lost its end without knowing. Naming the
+            // position makes it find out.
+            relay.push(&Request::Subscribe {
+                conversation: self.id,
+                log_epoch: self.log.epoch,
+                after: self.log.known_head,
+            });
+            ctx.timers.set(Timer::Subscribe(self.id), ctx.now() + SUBSCRIBE_AGAIN);
+            return;
+        }
+        self.log.subscription = Subscription::CatchingUp;
+        self.log.epoch = log_epoch;
+        self.note_own_seq(ctx, last_seq);
+        let logged = self.own_author(ctx.me).logged;
+        self.log.append_next = logged.next();
+        self.log.told = Position(0);
+        self.touch(ctx.fx);
+        self.pump = true;
+        self.receipt_due = true;
+    }
+
+    pub fn on_live(&mut self, ctx: &mut Ctx) {
+        if self.log.subscription == Subscription::CatchingUp {
+            self.log.subscription = Subscription::Live;
+            self.pump = true;
+            self.resume(ctx);
+        }
+    }
+
+    /// A position was confirmed to exist.
+    pub(super) fn know_head(&mut self, position: Position) {
+        self.log.known_head = self.log.known_head.max(position);
+    }
+
+    /// The log was read without a hole up to here.
+    pub(super) fn read_up_to(&mut self, ctx: &mut Ctx, position: Position) {
+        self.log.position = position;
+        self.know_head(position);
+        self.touch(ctx.fx);
+        self.receipt_due = true;
+        ctx.fx.after_write(Gated::LogDurable(self.id, position));
+    }
+
+    pub fn on_trimmed(&mut self, ctx: &mut Ctx, floor: Position) {
+        let from = self.log.position.next();
+        if floor <= from {
+            return;
+        }
+        ctx.fx.notify(Event::Gap {
+            conversation: self.id,
+            range: GapRange::Positions(from, floor.previous()),
+            why: "the server no longer keeps these messages".into(),
+        });
+        self.read_up_to(ctx, floor.previous());
+    }
+
+    pub fn on_rolled_back(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, epoch: LogEpoch, common: Position) {
+        if self.log.subscription == Subscription::None {
+            return;
+        }
+        self.log.epoch = epoch;
+        self.touch(ctx.fx);
+        ctx.timers.cancel(Timer::Subscribe(self.id));
+        // What was logged beyond stands in History by position; it goes back to the tail page by page.
+        self.log.subscription =
+            Subscription::RollingBack { common, load: self.load_rolled_back(ctx, common) };
+        let _ = relay;
+    }
+
+    fn load_rolled_back(&self, ctx: &mut Ctx, common: Position) -> LoadId {
+        let mut query = history_range(self.id, common.next(), Position(u64::MAX));
+        query.limit = ROLLBACK_PAGE;
+        ctx.fx.load(query)
+    }
+
+    /// A page of what the relay lost came from the store; answers whether it was this conversation's.
+    pub fn on_loaded(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, id: LoadId, rows: &[Row]) -> bool {
+        let Subscription::RollingBack { common, load } = self.log.subscription else { return false };
+        if load != id {
+            return false;
+        }
+        for row in rows {
+            self.unlog_row(ctx, row);
+        }
+        if rows.len() == ROLLBACK_PAGE as usize {
+            let load = self.load_rolled_back(ctx, common);
+            self.log.subscription = Subscription::RollingBack { common, load };
+            return true;
+        }
+        self.log.position = self.log.position.min(common);
+        self.log.known_head = self.log.known_head.min(common);
+        self.log.durable = self.log.durable.min(common);
+        // Nothing in the tail keeps a position beyond: those of held messages go too.
+        let held: Vec<_> = self.tail.iter().filter(|(_, m)| m.position.is_some_and(|p| p > common)).collect();
+        let held: Vec<_> = held.into_iter().map(|(id, _)| *id).collect();
+        for id in held {
+            if let Some(message) = self.tail.get_mut(&id) {
+                message.position = None;
+            }
+            self.unlog_author(ctx, id);
+            self.save_message(ctx, id);
+        }
+        self.touch(ctx.fx);
+        self.arm_append_for_others(ctx);
+        self.log.subscription = Subscription::None;
+        self.subscribe(ctx, relay);
+        true
+    }
+
+    fn unlog_row(&mut self, ctx: &mut Ctx, row: &Row) {
+        let Ok(record) = crate::store::decode::<MessageRecord>(Table::History, &row.value) else { return };
+        let Some(position) = record.position else { return };
+        let id = (record.frame.body().device, record.frame.body().seq);
+        ctx.fx.delete(Table::History, row.key.clone());
+        ctx.fx.delete(Table::Index, message_key(self.id, id.0, id.1));
+        let message = TailMessage {
+            frame: Some(record.frame),
+            content: record.content,
+            stage: Stage::Shown,
+            position: None,
+            since: ctx.now(),
+        };
+        let key = DisplayKey::Unlogged(message.depth(), id.0, id.1);
+        self.tail.insert(id, message);
+        self.unlogged.insert(key);
+        self.timeline.rekey(crate::effects::id_in(self.id, id), DisplayKey::Logged(position), key);
+        self.unlog_author(ctx, id);
+        self.save_message(ctx, id);
+    }
+
+    fn unlog_author(&mut self, ctx: &mut Ctx, (device, seq): (DeviceId, Seq)) {
+        if let Some(author) = self.authors.get_mut(&device) {
+            author.logged = author.logged.min(seq.previous());
+            self.touch_author(ctx.fx, device);
+        }
+    }
+
+    /// The relay says who the members are.
+    pub fn on_membership(&mut self, ctx: &mut Ctx, membership: Membership) {
+        let was_member = self.member;
+        let changed = membership != self.membership;
+        self.membership = membership;
+        self.creation = None;
+        self.member = self.membership.members.contains_key(&ctx.me.account);
+        if self.member {
+            let joined = self.joined_at(ctx.me.account);
+            if joined.previous() > self.log.position {
+                // Joined, or joined again: what was logged in between is not for this account.
+                self.log.start_at(joined);
+            }
+        } else {
+            self.log.subscription = Subscription::None;
+        }
+        self.pump = true;
+        if changed || was_member != self.member || !self.announced {
+            self.touch(ctx.fx);
+        }
+    }
+
+    /// Whether the user agreed, by starting it, accepting it or writing in it.
+    pub fn accept(&mut self, ctx: &mut Ctx) {
+        if self.consent == Consent::Request {
+            self.consent = Consent::Accepted;
+            self.touch(ctx.fx);
+            self.receipt_due = true;
+            self.pump = true;
+        }
+    }
+
+    /// Bytes that one conversation may have unconfirmed at the relay.
+    pub(super) const APPEND_BYTES: usize = 4 * limits::MAX_RELAY_MESSAGE;
+}

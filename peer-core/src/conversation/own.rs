@@ -1,0 +1,449 @@
+//! One's own messages: numbered and sealed at once, signed in bursts, durable before they leave, then put in the
+//! relay's log and sent over links, each destination with a window of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sotto_protocol::cbor::Bounded;
+use sotto_protocol::relay::Request;
+use sotto_protocol::{DeviceId, Frame, FrameBody, MessageId, Position, Seq, limits};
+
+use super::timeline::DisplayKey;
+use super::{Author, Conversation, Ctx, Stage, TailMessage, unlogged_id};
+use crate::content::{Body, Content};
+use crate::effects::{Gated, id_in};
+use crate::identity::Identity;
+use crate::io::{CommandError, Event, PathPolicy, ReceiptState, Table};
+use crate::link::LinkCursor;
+use crate::peer::relay_out::RelayOut;
+use crate::seal;
+use crate::store::{MessageRecord, displaced_key, history_key, message_key};
+use crate::timers::Timer;
+use sotto_protocol::cbor;
+
+/// Messages that may wait in one conversation's outbox: a day of a talkative person offline, some 10 MB.
+const MAX_OUTBOX: usize = 20_000;
+
+/// Own frames kept in memory after they are logged, for links that are behind: a window.
+const RECENT: usize = limits::WINDOW as usize;
+
+/// How long an own message waits for its deps to be logged by their authors before this device appends them.
+const DEPS_GRACE: Duration = Duration::from_millis(150);
+
+/// How long another's message may be unlogged before this device appends it for its author.
+const APPEND_FOR_OTHERS: Duration = Duration::from_secs(3);
+
+/// Under the hedging policy: how long messages gather before they are appended anyway.
+const HEDGE_BATCH: Duration = Duration::from_secs(2);
+
+/// Bytes unconfirmed on one link in one conversation.
+const LINK_BYTES: usize = 1024 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// The last seq given out.
+    pub last: Seq,
+    /// Durable up to here: may be sent.
+    pub durable: Seq,
+    /// Signed up to here.
+    signed: Seq,
+    unsigned: Vec<FrameBody>,
+    /// Frames that are logged but may still be wanted by a link.
+    recent: BTreeMap<Seq, Frame>,
+    /// Messages whose seqs were taken by others of this device, unknown to this (older) copy of the profile: they
+    /// wait for new ones.
+    pub displaced: BTreeMap<Seq, Content>,
+    /// Since when the next own message waits for its deps to be logged.
+    blocked_since: Option<Duration>,
+}
+
+impl Outbox {
+    pub fn restore(&mut self, last: Seq, displaced: Vec<(Seq, Content)>) {
+        self.last = last;
+        self.durable = last;
+        self.signed = last;
+        self.displaced = displaced.into_iter().collect();
+    }
+}
+
+impl Conversation {
+    /// Whether a new message can be numbered now: not while own messages of another copy of this profile are
+    /// still coming in.
+    pub fn can_send(&self) -> bool {
+        self.own.displaced.is_empty() && self.own.last >= self.log.resume_at
+    }
+
+    /// Numbers, seals and shows an own message. It leaves once it is durable.
+    pub fn send(&mut self, ctx: &mut Ctx, body: Body) -> Result<MessageId, CommandError> {
+        let waiting = self.own.last.0.saturating_sub(self.own_author(ctx.me).logged.0) as usize;
+        if waiting >= MAX_OUTBOX {
+            return Err(CommandError::OutboxFull(waiting));
+        }
+        Ok(self.send_unchecked(ctx, body))
+    }
+
+    fn send_unchecked(&mut self, ctx: &mut Ctx, body: Body) -> MessageId {
+        self.accept(ctx);
+        let seq = self.own.last.next();
+        let device = ctx.me.device;
+        let depth = self.heads.values().map(|(_, depth)| *depth).max().unwrap_or(0).saturating_add(1);
+        let mut deps: Vec<(DeviceId, Seq, u64)> = self
+            .heads
+            .iter()
+            .filter(|(head, _)| **head != device)
+            .map(|(head, (seq, depth))| (*head, *seq, *depth))
+            .collect();
+        // Of more heads than fit, the deepest: they follow most of what was seen.
+        deps.sort_by_key(|(_, _, depth)| std::cmp::Reverse(*depth));
+        let deps = deps.into_iter().map(|(device, seq, _)| (device, seq)).collect();
+        let capability = self.capability.filter(|_| !self.capability_told);
+        if capability.is_some() {
+            self.capability_told = true;
+        }
+        let content =
+            Content { deps: Bounded::truncated(deps), depth, sent_at: ctx.fx.now.wall, body, capability };
+        // The bounds of the content's parts add up to less than MAX_SEALED.
+        let sealed = seal::seal(&content).unwrap_or_default();
+        self.own.last = seq;
+        self.own.unsigned.push(FrameBody { conversation: self.id, device, seq, sealed });
+        let author = self.own_author(ctx.me);
+        author.opened = seq;
+        let message = TailMessage {
+            frame: None,
+            content: Some(content),
+            stage: Stage::Opened,
+            position: None,
+            since: ctx.now(),
+        };
+        self.tail.insert((device, seq), message);
+        self.stir(ctx.fx);
+        self.show(ctx, (device, seq));
+        self.pump = true;
+        id_in(self.id, (device, seq))
+    }
+
+    /// The bodies to sign at the end of the turn.
+    pub fn take_unsigned(&mut self) -> Vec<FrameBody> {
+        std::mem::take(&mut self.own.unsigned)
+    }
+
+    /// Takes in a signed frame of this turn and stages its row.
+    pub fn signed(&mut self, ctx: &mut Ctx, frame: Frame) {
+        let seq = frame.body().seq;
+        let id = (ctx.me.device, seq);
+        if let Some(message) = self.tail.get_mut(&id) {
+            message.frame = Some(frame);
+        }
+        self.save_message(ctx, id);
+        self.own.signed = self.own.signed.max(seq);
+        ctx.fx.after_write(Gated::OwnDurable(self.id, seq));
+    }
+
+    pub fn own_durable(&mut self, seq: Seq) {
+        self.own.durable = self.own.durable.max(seq).min(self.own.last);
+        self.pump = true;
+    }
+
+    /// The relay or a peer has messages of this device up to `seq`. If this copy of the profile has not given them
+    /// out, it is an older one, and must hold them before it gives out more.
+    pub(super) fn note_own_seq(&mut self, ctx: &mut Ctx, seq: Seq) {
+        if seq > self.own.last && seq > self.log.resume_at {
+            self.log.resume_at = seq;
+            self.touch(ctx.fx);
+        }
+    }
+
+    /// A peer holds own messages up to `seq`.
+    pub fn note_peer_has_own(&mut self, ctx: &mut Ctx, seq: Seq) {
+        self.note_own_seq(ctx, seq);
+    }
+
+    /// An own message whose seq is taken by another one: it and all unlogged ones after it get new seqs, once the
+    /// ones that took them are held.
+    pub fn on_own_conflict(&mut self, ctx: &mut Ctx, seq: Seq, last_seq: Seq) {
+        let device = ctx.me.device;
+        if self.tail.get(&(device, seq)).is_none_or(|message| message.position.is_some()) {
+            return;
+        }
+        let taken: Vec<Seq> =
+            self.tail.range((device, seq)..=(device, Seq(u64::MAX))).map(|((_, s), _)| *s).collect();
+        for seq in taken {
+            let Some(message) = self.tail.remove(&(device, seq)) else { continue };
+            let key = DisplayKey::Unlogged(message.depth(), device, seq);
+            self.unlogged.remove(&key);
+            self.timeline.remove(key, id_in(self.id, (device, seq)));
+            ctx.fx.delete(Table::Tail, message_key(self.id, device, seq));
+            let (Some(frame), Some(content)) = (message.frame, message.content) else { continue };
+            let record = MessageRecord { frame, content: Some(content.clone()), position: None };
+            ctx.fx.put(Table::Tail, displaced_key(self.id, device, seq), cbor::encode(&record));
+            self.own.displaced.insert(seq, content);
+        }
+        let before = seq.previous();
+        self.own.unsigned.retain(|body| body.seq < seq);
+        self.own.last = before;
+        self.own.durable = self.own.durable.min(before);
+        self.own.signed = self.own.signed.min(before);
+        if self.heads.get(&device).is_some_and(|(head, _)| *head > before) {
+            self.heads.remove(&device);
+        }
+        let author = self.own_author(ctx.me);
+        author.opened = before;
+        author.shown = before;
+        self.log.resume_at = self.log.resume_at.max(last_seq).max(seq);
+        self.log.append_next = self.log.append_next.min(seq);
+        self.touch_author(ctx.fx, device);
+    }
+
+    /// Own messages came in from the log or a peer: this device's numbering goes on after them.
+    pub(super) fn own_advanced(&mut self, me: &Identity) {
+        let opened = self.own_author(me).opened;
+        if opened > self.own.last {
+            self.own.last = opened;
+            self.own.durable = opened;
+            self.own.signed = opened;
+        }
+    }
+
+    /// Gives displaced messages their new seqs, if all that they must follow is held.
+    pub(super) fn resume(&mut self, ctx: &mut Ctx) {
+        if self.own.displaced.is_empty() || self.own.last < self.log.resume_at || !self.log.is_live() {
+            return;
+        }
+        for (seq, content) in std::mem::take(&mut self.own.displaced) {
+            let device = ctx.me.device;
+            ctx.fx.delete(Table::Tail, displaced_key(self.id, device, seq));
+            let to = self.send_unchecked(ctx, content.body);
+            ctx.fx.notify(Event::Renumbered { from: id_in(self.id, (device, seq)), to });
+        }
+    }
+
+    /// Puts in the log what may go there now.
+    pub fn pump_relay(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, policy: PathPolicy, linked_all: bool) {
+        if !relay.is_ready() || !self.member || !self.log.may_append() || policy == PathPolicy::Direct {
+            return;
+        }
+        let device = ctx.me.device;
+        let logged = self.own_author(ctx.me).logged;
+        self.log.append_next = self.log.append_next.max(logged.next());
+        let mut bytes: usize = 0;
+        while self.log.append_next <= self.own.durable {
+            let seq = self.log.append_next;
+            if seq.0 - logged.0 > limits::WINDOW || bytes > Self::APPEND_BYTES {
+                break;
+            }
+            let Some(message) = self.tail.get(&(device, seq)) else {
+                self.log.append_next = seq.next();
+                continue;
+            };
+            if policy == PathPolicy::Hedge && linked_all && ctx.now() < message.since + HEDGE_BATCH {
+                ctx.timers.set_earlier(Timer::Append(self.id), message.since + HEDGE_BATCH);
+                break;
+            }
+            let Some(frame) = message.frame.clone() else { break };
+            if !self.append_deps(ctx, relay, (device, seq)) {
+                break;
+            }
+            bytes += frame.weight();
+            relay.push(&Request::Append { frame });
+            self.log.append_next = seq.next();
+        }
+    }
+
+    /// Whether all deps of an own message are in the log. If not, and their authors have had their time, appends
+    /// them first.
+    fn append_deps(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, id: (DeviceId, Seq)) -> bool {
+        let missing = self.unlogged_ancestors(id);
+        if missing.is_empty() {
+            self.own.blocked_since = None;
+            return true;
+        }
+        let since = *self.own.blocked_since.get_or_insert(ctx.now());
+        if ctx.now() < since + DEPS_GRACE {
+            ctx.timers.set_earlier(Timer::Append(self.id), since + DEPS_GRACE);
+            return false;
+        }
+        for id in missing {
+            if let Some(frame) = self.tail.get(&id).and_then(|message| message.frame.clone()) {
+                relay.push(&Request::Append { frame });
+            }
+        }
+        self.own.blocked_since = None;
+        true
+    }
+
+    /// Others' messages that this one follows and that are not logged, those that come first in front.
+    fn unlogged_ancestors(&self, id: (DeviceId, Seq)) -> Vec<(DeviceId, Seq)> {
+        let mut found: BTreeMap<DisplayKey, (DeviceId, Seq)> = BTreeMap::new();
+        let mut open = vec![id];
+        while let Some(at) = open.pop() {
+            let Some(content) = self.tail.get(&at).and_then(|message| message.content.as_ref()) else {
+                continue;
+            };
+            let previous = (at != id).then(|| (at.0, at.1.previous()));
+            for dep in content.deps.iter().copied().chain(previous) {
+                let logged = self.authors.get(&dep.0).map_or(Seq(u64::MAX), |author| author.logged);
+                // Own messages go out in their order anyway.
+                if dep.0 == id.0 || dep.1 <= logged {
+                    continue;
+                }
+                let Some(message) = self.tail.get(&dep) else { continue };
+                if message.stage == Stage::Shown
+                    && found.insert(DisplayKey::Unlogged(message.depth(), dep.0, dep.1), dep).is_none()
+                {
+                    open.push(dep);
+                }
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// Others' shown messages may have to be appended for their authors, in a while.
+    pub(super) fn arm_append_for_others(&mut self, ctx: &mut Ctx) {
+        let timer = Timer::AppendForOthers(self.id);
+        if !ctx.timers.is_set(timer) {
+            // Not all members at once: whoever is first spares the others the work.
+            let jitter = ctx.fx.jitter(APPEND_FOR_OTHERS / 2);
+            ctx.timers.set(timer, ctx.now() + APPEND_FOR_OTHERS + jitter);
+        }
+    }
+
+    /// Appends others' messages that their authors have not: they died, or are offline. Answers whether any remain.
+    pub fn append_for_others(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, policy: PathPolicy) -> bool {
+        let old = |message: &TailMessage| message.since + APPEND_FOR_OTHERS <= ctx.fx.now.monotonic;
+        let others: Vec<(DeviceId, Seq)> = self
+            .unlogged
+            .iter()
+            .filter_map(unlogged_id)
+            .filter(|(device, _)| *device != ctx.me.device)
+            .collect();
+        if others.is_empty() {
+            return false;
+        }
+        if relay.is_ready() && self.member && self.log.is_live() && policy != PathPolicy::Direct {
+            let due = others.into_iter().filter(|id| self.tail.get(id).is_some_and(old));
+            for id in due.take(limits::WINDOW as usize).collect::<Vec<_>>() {
+                if let Some(frame) = self.tail.get(&id).and_then(|message| message.frame.clone()) {
+                    relay.push(&Request::Append { frame });
+                }
+            }
+        }
+        self.arm_append_for_others(ctx);
+        true
+    }
+
+    /// The relay has a frame at a position.
+    pub fn on_appended(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), position: Position) {
+        self.know_head(position);
+        self.place(ctx, id, position);
+        self.touch(ctx.fx);
+        self.pump = true;
+    }
+
+    /// The relay expects an earlier seq of the author.
+    pub fn on_nack(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, device: DeviceId, expected: Seq) {
+        let logged = self.authors.get(&device).map_or(Seq(0), |author| author.logged);
+        if expected <= logged {
+            // It does not have what it acknowledged.
+            self.log.subscription = super::log::Subscription::Asked;
+            relay.push(&Request::Subscribe {
+                conversation: self.id,
+                log_epoch: self.log.epoch,
+                after: self.log.known_head,
+            });
+            return;
+        }
+        if device == ctx.me.device {
+            self.log.append_next = self.log.append_next.min(expected);
+            self.pump = true;
+        }
+    }
+
+    /// Gives a message its position: out of the tail, into history, if it is shown.
+    pub(super) fn place(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), position: Position) {
+        let own = id.0 == ctx.me.device;
+        if let Some(author) = self.authors.get_mut(&id.0)
+            && author.logged < id.1
+        {
+            author.logged = id.1;
+            self.touch_author(ctx.fx, id.0);
+            if own {
+                self.owe_receipt_event(ctx.fx, id.0, ReceiptState::Logged, id.1);
+            }
+        }
+        let Some(message) = self.tail.get_mut(&id) else { return };
+        message.position = Some(position);
+        if message.stage != Stage::Shown {
+            self.save_message(ctx, id);
+            return;
+        }
+        let Some(message) = self.tail.remove(&id) else { return };
+        let old = DisplayKey::Unlogged(message.depth(), id.0, id.1);
+        self.unlogged.remove(&old);
+        self.timeline.rekey(id_in(self.id, id), old, DisplayKey::Logged(position));
+        ctx.fx.delete(Table::Tail, message_key(self.id, id.0, id.1));
+        self.write_history(ctx, id, message, position);
+    }
+
+    /// Moves a shown message's record to its place in history.
+    pub(super) fn write_history(
+        &mut self,
+        ctx: &mut Ctx,
+        id: (DeviceId, Seq),
+        message: TailMessage,
+        position: Position,
+    ) {
+        let Some(frame) = message.frame else { return };
+        if id.0 == ctx.me.device {
+            self.own.recent.insert(id.1, frame.clone());
+            while self.own.recent.len() > RECENT {
+                self.own.recent.pop_first();
+            }
+        }
+        let record = MessageRecord { frame, content: message.content, position: Some(position) };
+        ctx.fx.put(Table::History, history_key(self.id, position), cbor::encode(&record));
+        let place = position.0.to_be_bytes().to_vec();
+        ctx.fx.put(Table::Index, message_key(self.id, id.0, id.1), place);
+    }
+
+    /// The frames that a link may be sent now: own ones, in order, within the window and what the peer grants.
+    pub fn frames_for_link(&mut self, me: &Identity, cursor: &mut LinkCursor) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let mut seq = cursor.sent.max(cursor.acked).next();
+        while seq <= self.own.durable
+            && seq.0 - cursor.acked.0 <= u64::from(cursor.credit).min(limits::WINDOW)
+            && cursor.unacked_bytes() < LINK_BYTES
+        {
+            let held = self.tail.get(&(me.device, seq)).and_then(|message| message.frame.as_ref());
+            // Neither: it is logged, and long ago; the peer gets it from the log or asks for it.
+            if let Some(frame) = held.or_else(|| self.own.recent.get(&seq))
+                && !cursor.peer_holds(me.device, seq)
+            {
+                cursor.sent_frame(seq, frame.weight());
+                frames.push(frame.clone());
+            }
+            cursor.sent = seq;
+            seq = seq.next();
+        }
+        frames
+    }
+
+    /// A frame that is held in memory.
+    pub fn frame(&self, me: &Identity, id: (DeviceId, Seq)) -> Option<Frame> {
+        if id.0 == me.device && id.1 > self.own.durable {
+            return None;
+        }
+        let held = self.tail.get(&id).and_then(|message| message.frame.clone());
+        held.or_else(|| if id.0 == me.device { self.own.recent.get(&id.1).cloned() } else { None })
+    }
+
+    /// Own messages that are not in the log.
+    pub(super) fn unacked(&self, me: &Identity) -> u64 {
+        let logged = self.authors.get(&me.device).map_or(Seq(0), |author: &Author| author.logged);
+        self.own.last.0.saturating_sub(logged.0) + self.own.displaced.len() as u64
+    }
+
+    /// The last own seq that is durable.
+    pub fn own_durable_seq(&self) -> Seq {
+        self.own.durable
+    }
+}

@@ -1,0 +1,524 @@
+//! Frames that come in, from a link or as an entry of the log: checked, held durably, opened in each author's
+//! order, shown after what they follow.
+//!
+//! An entry of the log needs no look at its deps: whoever appended it appended those first, so that everything it
+//! follows has been read already, or lies below the log's floor or before this account joined.
+
+use std::time::Duration;
+
+use sotto_protocol::membership::Action;
+use sotto_protocol::{AccountId, DeviceId, Frame, Position, Seq, limits};
+
+use super::timeline::DisplayKey;
+use super::{Author, Conversation, Ctx, Stage, TailMessage};
+use crate::content::{Body, Content};
+use crate::crypto::Ed25519;
+use crate::effects::id_in;
+use crate::io::{Event, GapRange, Table};
+use crate::seal;
+use crate::sequence::SeqSet;
+use crate::store::message_key;
+use crate::timers::Timer;
+use sotto_protocol::membership::SignedChange;
+
+/// How long something may wait for what is missing before others are asked for it.
+const ASK_AFTER: Duration = Duration::from_secs(1);
+
+/// How long before what nobody supplies is shown as a gap: with the log read to its end, and without it.
+const GAP_AFTER_LIVE: Duration = Duration::from_secs(10);
+const GAP_AFTER_OFFLINE: Duration = Duration::from_secs(60);
+
+/// Ranges of gaps kept open for late arrivals, an author.
+const MAX_GAPS: usize = 256;
+
+/// What became of an entry of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryOutcome {
+    /// Taken in.
+    Read,
+    /// Its author's device is not known: look it up, then read on from here.
+    UnknownDevice(DeviceId),
+    /// It names an account that is not known: look it up, then read on from here.
+    UnknownAccount(AccountId),
+    /// A position is missing before it: subscribe again.
+    Hole,
+    /// Not asked for.
+    Ignored,
+}
+
+impl Conversation {
+    /// A frame came over a link, from `from`.
+    pub fn receive_from_link(&mut self, ctx: &mut Ctx, from: DeviceId, frame: Frame) {
+        let id = (frame.body().device, frame.body().seq);
+        let Some(account) = ctx.people.owner(&id.0, ctx.me) else { return };
+        if !self.membership.members.contains_key(&account) && !self.authors.contains_key(&id.0) {
+            return;
+        }
+        self.ack_due.insert(id.0);
+        self.ack_to.insert((from, id.0));
+        self.stir(ctx.fx);
+        let author = self.authors.entry(id.0).or_insert_with(|| Author::new(account));
+        let filling = author.gaps.contains(id.1);
+        let held = id.1 <= author.opened || author.early.contains(id.1);
+        if held && !filling || id.1.0 > author.opened.0.saturating_add(limits::WINDOW) {
+            return;
+        }
+        let Some(key) = ctx.people.key(&id.0, ctx.me) else { return };
+        if !ctx.verified.verify(&frame, &key) {
+            tracing::debug!(conversation = %self.id, device = %id.0, "a frame's signature is wrong");
+            return;
+        }
+        if filling {
+            self.fill_gap(ctx, id, frame, None);
+            return;
+        }
+        self.hold(ctx, id, frame, None);
+        self.advance(ctx, id.0);
+        self.show_ready(ctx);
+        self.own_advanced(ctx.me);
+        self.arm_missing(ctx);
+    }
+
+    /// The log's next message.
+    pub fn receive_entry(&mut self, ctx: &mut Ctx, position: Position, frame: Frame) -> EntryOutcome {
+        if let Some(outcome) = self.out_of_place(position) {
+            return outcome;
+        }
+        let id = (frame.body().device, frame.body().seq);
+        let Some(key) = ctx.people.key(&id.0, ctx.me) else { return EntryOutcome::UnknownDevice(id.0) };
+        let Some(account) = ctx.people.owner(&id.0, ctx.me) else { return EntryOutcome::UnknownDevice(id.0) };
+        self.stir(ctx.fx);
+        if !ctx.verified.verify(&frame, &key) {
+            // The relay lies, or its disk does. The position counts, the forgery does not.
+            ctx.fx.notify(Event::Alarm {
+                about: "the relay".into(),
+                advice:
+                    "It passed on a message with a wrong signature, which is not shown. If this repeats, \
+                         tell whoever runs the server."
+                        .into(),
+            });
+            self.read_up_to(ctx, position);
+            return EntryOutcome::Read;
+        }
+        let author = self.authors.entry(id.0).or_insert_with(|| Author::new(account));
+        let (opened, filling) = (author.opened, author.gaps.contains(id.1));
+        if filling {
+            self.fill_gap(ctx, id, frame, Some(position));
+        } else if let Some(message) = self.tail.get(&id) {
+            if message.frame.as_ref().is_some_and(|held| held.hash() != frame.hash()) {
+                self.replace(ctx, id, frame);
+            }
+        } else if id.1 > opened {
+            self.hold(ctx, id, frame, Some(position));
+        }
+        self.reach(ctx, id);
+        self.place(ctx, id, position);
+        self.after_entry(ctx, id.0, position);
+        EntryOutcome::Read
+    }
+
+    /// The log's next entry is a message that this device appended on this socket.
+    pub fn receive_known(&mut self, ctx: &mut Ctx, position: Position, id: (DeviceId, Seq)) -> EntryOutcome {
+        if let Some(outcome) = self.out_of_place(position) {
+            return outcome;
+        }
+        self.reach(ctx, id);
+        self.place(ctx, id, position);
+        self.after_entry(ctx, id.0, position);
+        EntryOutcome::Read
+    }
+
+    fn after_entry(&mut self, ctx: &mut Ctx, device: DeviceId, position: Position) {
+        self.ack_due.insert(device);
+        self.advance(ctx, device);
+        self.show_ready(ctx);
+        self.own_advanced(ctx.me);
+        self.read_up_to(ctx, position);
+        self.resume(ctx);
+        self.pump = true;
+    }
+
+    /// The log's next entry is a membership change.
+    pub fn receive_change(
+        &mut self,
+        ctx: &mut Ctx,
+        position: Position,
+        signed: &SignedChange,
+    ) -> EntryOutcome {
+        if let Some(outcome) = self.out_of_place(position) {
+            return outcome;
+        }
+        let Ok(claims) = signed.claims() else {
+            self.read_up_to(ctx, position);
+            return EntryOutcome::Read;
+        };
+        let Some(key) = ctx.people.key(&claims.device, ctx.me) else {
+            return EntryOutcome::UnknownAccount(claims.account);
+        };
+        if let Action::Create { members, .. } | Action::Add { members } = &claims.action {
+            let me = ctx.me.account;
+            if let Some(new) =
+                members.iter().find(|account| **account != me && ctx.people.get(account).is_none())
+            {
+                return EntryOutcome::UnknownAccount(*new);
+            }
+        }
+        let good = signed.verify(&key, &Ed25519).is_ok()
+            && ctx.people.owner(&claims.device, ctx.me) == Some(claims.account);
+        if !good {
+            ctx.fx.notify(Event::Alarm {
+                about: "the relay".into(),
+                advice:
+                    "It showed a change of members that no member signed. Do not trust who is listed here."
+                        .into(),
+            });
+        } else if claims.epoch == self.membership.epoch.next() {
+            let _ = self.membership.apply(&claims, position);
+            self.member = self.membership.members.contains_key(&ctx.me.account);
+        }
+        self.read_up_to(ctx, position);
+        EntryOutcome::Read
+    }
+
+    fn out_of_place(&self, position: Position) -> Option<EntryOutcome> {
+        if !self.log.may_append() || position <= self.log.position {
+            return Some(EntryOutcome::Ignored);
+        }
+        (position > self.log.position.next()).then_some(EntryOutcome::Hole)
+    }
+
+    /// Stores a new frame as early.
+    fn hold(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), frame: Frame, position: Option<Position>) {
+        let message = TailMessage {
+            frame: Some(frame),
+            content: None,
+            stage: Stage::Early,
+            position,
+            since: ctx.now(),
+        };
+        self.tail.insert(id, message);
+        if let Some(author) = self.authors.get_mut(&id.0) {
+            author.early.insert(id.1);
+        }
+        self.save_message(ctx, id);
+        self.touch_author(ctx.fx, id.0);
+    }
+
+    /// Opens what is next of an author, as far as it goes without a hole.
+    fn advance(&mut self, ctx: &mut Ctx, device: DeviceId) {
+        loop {
+            let Some(author) = self.authors.get_mut(&device) else { return };
+            let next = author.opened.next();
+            if !author.early.remove(next) {
+                return;
+            }
+            author.opened = next;
+            self.open(ctx, (device, next));
+        }
+    }
+
+    fn open(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq)) {
+        let Some(message) = self.tail.get_mut(&id) else { return };
+        message.stage = Stage::Opened;
+        let frame = message.frame.as_ref();
+        message.content = frame.and_then(|frame| seal::open::<Content>(&frame.body().sealed).ok());
+        if message.content.is_none() {
+            self.undecryptable += 1;
+        }
+        self.save_message(ctx, id);
+        self.touch_author(ctx.fx, id.0);
+    }
+
+    /// The log has come to this message: everything of its author up to it is opened and shown now. What is
+    /// missing before it lies below the log's floor, or before this account joined.
+    fn reach(&mut self, ctx: &mut Ctx, (device, seq): (DeviceId, Seq)) {
+        loop {
+            let Some(author) = self.authors.get_mut(&device) else { return };
+            if author.opened >= seq {
+                break;
+            }
+            let next = author.opened.next();
+            if author.early.remove(next) {
+                author.opened = next;
+                self.open(ctx, (device, next));
+                continue;
+            }
+            // Nothing held next: skip to the first that is.
+            let first_held = author.early.ranges().next().map_or(seq.next(), |range| range.first);
+            let skipped = first_held.min(seq.next()).previous();
+            if author.shown == author.opened {
+                author.shown = skipped;
+            } else {
+                author.gaps.insert_range(next, skipped);
+            }
+            author.opened = skipped;
+            self.touch_author(ctx.fx, device);
+        }
+        while let Some(author) = self.authors.get(&device) {
+            if author.shown >= seq {
+                break;
+            }
+            self.show_next(ctx, device);
+        }
+    }
+
+    /// Shows every opened message whose deps are shown.
+    fn show_ready(&mut self, ctx: &mut Ctx) {
+        loop {
+            let ready: Vec<DeviceId> = self
+                .authors
+                .iter()
+                .filter(|(device, author)| {
+                    author.shown < author.opened && self.next_is_ready(**device, author)
+                })
+                .map(|(device, _)| *device)
+                .collect();
+            if ready.is_empty() {
+                return;
+            }
+            for device in ready {
+                while self
+                    .authors
+                    .get(&device)
+                    .is_some_and(|a| a.shown < a.opened && self.next_is_ready(device, a))
+                {
+                    self.show_next(ctx, device);
+                }
+            }
+        }
+    }
+
+    fn next_is_ready(&self, device: DeviceId, author: &Author) -> bool {
+        let next = author.shown.next();
+        let content = self.tail.get(&(device, next)).and_then(|message| message.content.as_ref());
+        content.is_none_or(|content| {
+            content
+                .deps
+                .iter()
+                .all(|(dep, seq)| self.authors.get(dep).is_some_and(|author| author.shown >= *seq))
+        })
+    }
+
+    /// Shows the next opened message of an author, or passes its gap.
+    fn show_next(&mut self, ctx: &mut Ctx, device: DeviceId) {
+        let Some(author) = self.authors.get_mut(&device) else { return };
+        let next = author.shown.next();
+        author.waiting_since = None;
+        if self.tail.contains_key(&(device, next)) {
+            self.show(ctx, (device, next));
+        } else {
+            author.shown = next;
+            self.touch_author(ctx.fx, device);
+        }
+    }
+
+    /// Puts a message in the list and takes in what it says.
+    pub(super) fn show(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq)) {
+        if let Some(author) = self.authors.get_mut(&id.0) {
+            author.shown = author.shown.max(id.1);
+        }
+        self.touch_author(ctx.fx, id.0);
+        let Some(message) = self.tail.get_mut(&id) else { return };
+        message.stage = Stage::Shown;
+        let (content, position, depth) = (message.content.clone(), message.position, message.depth());
+        self.follow(id, content.as_ref());
+        if let Some(content) = &content {
+            self.learn(ctx, id.0, content);
+        }
+        let key = position.map_or(DisplayKey::Unlogged(depth, id.0, id.1), DisplayKey::Logged);
+        if let Some(view) = self.message_view(id, content.as_ref(), position, ctx.me, ctx.people) {
+            if !view.own {
+                self.unread += 1;
+            }
+            self.timeline.insert(key, view.clone());
+            if !self.announced {
+                self.announce(ctx);
+            }
+            ctx.fx.notify(Event::Message(view));
+        }
+        match position {
+            Some(position) => {
+                if let Some(message) = self.tail.remove(&id) {
+                    ctx.fx.delete(Table::Tail, message_key(self.id, id.0, id.1));
+                    self.write_history(ctx, id, message, position);
+                }
+            }
+            None => {
+                self.unlogged.insert(key);
+                if id.0 != ctx.me.device {
+                    self.arm_append_for_others(ctx);
+                }
+            }
+        }
+    }
+
+    /// The causal frontier after a message.
+    fn follow(&mut self, (device, seq): (DeviceId, Seq), content: Option<&Content>) {
+        let previous = self.heads.values().map(|(_, depth)| *depth).max().unwrap_or(0);
+        let depth = content.map_or(previous.saturating_add(1), |content| content.depth);
+        for (dep, seen) in content.into_iter().flat_map(|content| content.deps.iter()) {
+            if *dep != device && self.heads.get(dep).is_some_and(|(head, _)| head <= seen) {
+                self.heads.remove(dep);
+            }
+        }
+        let head = self.heads.entry(device).or_insert((seq, depth));
+        if head.0 <= seq {
+            *head = (seq, depth);
+        }
+    }
+
+    /// What a message says beyond its text.
+    fn learn(&mut self, ctx: &mut Ctx, device: DeviceId, content: &Content) {
+        let Some(account) = ctx.people.owner(&device, ctx.me) else { return };
+        if account != ctx.me.account {
+            if self.accepted_by.insert(account) {
+                self.touch(ctx.fx);
+            }
+            if let Some(capability) = content.capability
+                && self.capabilities.insert(account, capability) != Some(capability)
+            {
+                self.capability_news = true;
+                self.touch(ctx.fx);
+            }
+        }
+        match &content.body {
+            Body::Rename { name } if self.name.as_deref() != Some(name) => {
+                self.name = Some(name.to_string());
+                self.announce(ctx);
+            }
+            Body::Text { .. } | Body::Accept {} | Body::Rename { .. } => {}
+        }
+    }
+
+    /// A message that was given up turns up after all.
+    fn fill_gap(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), frame: Frame, position: Option<Position>) {
+        let Some(author) = self.authors.get_mut(&id.0) else { return };
+        author.gaps.remove(id.1);
+        let shown = id.1 <= author.shown;
+        let message = TailMessage {
+            frame: Some(frame),
+            content: None,
+            stage: Stage::Early,
+            position,
+            since: ctx.now(),
+        };
+        self.tail.insert(id, message);
+        self.open(ctx, id);
+        if shown {
+            self.show(ctx, id);
+        }
+    }
+
+    /// The log has another message under this name than a peer sent: the log's counts.
+    fn replace(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), frame: Frame) {
+        if id.0 == ctx.me.device {
+            self.on_own_conflict(ctx, id.1, id.1);
+            self.hold(ctx, id, frame, None);
+            return;
+        }
+        let Some(message) = self.tail.get_mut(&id) else { return };
+        let old_key = DisplayKey::Unlogged(message.depth(), id.0, id.1);
+        message.frame = Some(frame);
+        if message.stage == Stage::Early {
+            self.save_message(ctx, id);
+            return;
+        }
+        let stage = message.stage;
+        self.open(ctx, id);
+        let Some(message) = self.tail.get_mut(&id) else { return };
+        message.stage = stage;
+        if stage != Stage::Shown {
+            return;
+        }
+        let (content, depth) = (message.content.clone(), message.depth());
+        let key = DisplayKey::Unlogged(depth, id.0, id.1);
+        self.unlogged.remove(&old_key);
+        self.unlogged.insert(key);
+        self.timeline.rekey(id_in(self.id, id), old_key, key);
+        if let Some(view) = self.message_view(id, content.as_ref(), None, ctx.me, ctx.people) {
+            self.timeline.replace(view);
+        }
+    }
+
+    /// Something waits for what is missing: see to it in a while.
+    pub fn arm_missing(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now();
+        let mut waiting = false;
+        for author in self.authors.values_mut() {
+            if author.is_waiting() {
+                author.waiting_since.get_or_insert(now);
+                waiting = true;
+            } else {
+                author.waiting_since = None;
+            }
+        }
+        if waiting {
+            ctx.timers.set_earlier(Timer::Missing(self.id), now + ASK_AFTER);
+        }
+    }
+
+    /// What is missing before what is held, by author: to ask for it.
+    pub fn missing(&self) -> Vec<(DeviceId, SeqSet)> {
+        let mut missing: std::collections::BTreeMap<DeviceId, SeqSet> = std::collections::BTreeMap::new();
+        for (device, author) in &self.authors {
+            if let Some(last) = author.early.last() {
+                missing.insert(*device, author.early.missing(author.opened.next(), last));
+            }
+            if author.shown >= author.opened {
+                continue;
+            }
+            let content = self.tail.get(&(*device, author.shown.next())).and_then(|m| m.content.as_ref());
+            for (dep, seq) in content.into_iter().flat_map(|content| content.deps.iter()) {
+                let opened = self.authors.get(dep).map_or(Seq(0), |author| author.opened);
+                if opened < *seq && !missing.contains_key(dep) {
+                    let first = Seq(opened.0.max(seq.0.saturating_sub(limits::WINDOW)) + 1);
+                    let mut wanted = SeqSet::default();
+                    wanted.insert_range(first, *seq);
+                    missing.insert(*dep, wanted);
+                }
+            }
+        }
+        missing.into_iter().filter(|(_, set)| !set.is_empty()).collect()
+    }
+
+    /// Gives up on what has been waited for long enough. Answers whether anything still waits.
+    pub fn give_up_missing(&mut self, ctx: &mut Ctx) -> bool {
+        let patience = if self.log.is_live() { GAP_AFTER_LIVE } else { GAP_AFTER_OFFLINE };
+        let now = ctx.now();
+        let overdue: Vec<DeviceId> = self
+            .authors
+            .iter()
+            .filter(|(_, author)| author.is_waiting())
+            .filter(|(_, author)| author.waiting_since.is_some_and(|since| since + patience <= now))
+            .map(|(device, _)| *device)
+            .collect();
+        for device in overdue {
+            self.give_up(ctx, device);
+        }
+        self.show_ready(ctx);
+        self.arm_missing(ctx);
+        self.authors.values().any(Author::is_waiting)
+    }
+
+    fn give_up(&mut self, ctx: &mut Ctx, device: DeviceId) {
+        let Some(author) = self.authors.get_mut(&device) else { return };
+        author.waiting_since = Some(ctx.fx.now.monotonic);
+        if author.shown < author.opened {
+            // Its deps do not come: they are a gap of their authors', shown once they are known at all.
+            self.show_next(ctx, device);
+            return;
+        }
+        let Some(first_held) = author.early.ranges().next().map(|range| range.first) else { return };
+        let (from, to) = (author.opened.next(), first_held.previous());
+        author.gaps.insert_range(from, to);
+        author.gaps.keep_last(MAX_GAPS);
+        author.opened = to;
+        ctx.fx.notify(Event::Gap {
+            conversation: self.id,
+            range: GapRange::Messages(id_in(self.id, (device, from)), id_in(self.id, (device, to))),
+            why: "nobody who is reachable has these messages; they will be shown if they turn up".into(),
+        });
+        self.touch_author(ctx.fx, device);
+        self.advance(ctx, device);
+    }
+}

@@ -1,0 +1,194 @@
+//! What the relay says.
+
+use std::time::Duration;
+
+use sotto_protocol::membership::{Membership, SignedChange};
+use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Request};
+use sotto_protocol::{ConversationId, MembershipEpoch, Position, cbor, limits};
+
+use super::Peer;
+use crate::conversation::{Conversation, EntryOutcome};
+use crate::io::{CommandError, Reply, Socket};
+use crate::store::Consent;
+
+impl Peer {
+    pub(super) fn on_relay_message(&mut self, message: &[u8]) {
+        match cbor::decode_sequence::<Event>(message, limits::MAX_RELAY_MESSAGE) {
+            Ok(events) => {
+                for event in events {
+                    self.on_relay_event(event);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a relay message that cannot be read");
+                self.close_socket(Socket::Relay, "the relay does not speak this version's protocol".into());
+            }
+        }
+    }
+
+    /// The relay listens: what is pending goes out; conversations are listed and then subscribed to.
+    pub(super) fn relay_opened(&mut self) {
+        let creations: Vec<SignedChange> =
+            self.conversations.values().filter_map(|conversation| conversation.creation.clone()).collect();
+        for change in creations {
+            self.relay.push(&Request::Commit { change });
+        }
+        for conversation in self.conversations.values_mut() {
+            conversation.pump = true;
+        }
+    }
+
+    fn on_relay_event(&mut self, event: Event) {
+        match event {
+            Event::Ready { .. } => self.socket_ready(Socket::Relay),
+            Event::Conversation { conversation, membership, .. } => {
+                self.on_membership(conversation, membership)
+            }
+            Event::Listed {} => {}
+            Event::Subscribed { conversation, log_epoch, head, last_seq } => {
+                self.with_relay(conversation, |c, ctx, relay| {
+                    c.on_subscribed(ctx, relay, log_epoch, head, last_seq)
+                });
+            }
+            Event::RolledBack { conversation, log_epoch, common } => {
+                self.with_relay(conversation, |c, ctx, relay| {
+                    c.on_rolled_back(ctx, relay, log_epoch, common)
+                });
+            }
+            Event::Trimmed { conversation, floor } => {
+                self.with(conversation, |c, ctx| c.on_trimmed(ctx, floor));
+            }
+            Event::Entry { conversation, position, body } => self.on_entry(conversation, position, body),
+            Event::Live { conversation, .. } => {
+                self.with(conversation, |c, ctx| c.on_live(ctx));
+            }
+            Event::Appended { conversation, device, seq, position } => {
+                self.with(conversation, |c, ctx| c.on_appended(ctx, (device, seq), position));
+            }
+            Event::Conflict { conversation, device, seq, last_seq, .. } if device == self.me.device => {
+                self.with(conversation, |c, ctx| c.on_own_conflict(ctx, seq, last_seq));
+            }
+            // Another's: the log's own entry comes, and counts.
+            Event::Conflict { .. } => {}
+            Event::Nack { conversation, device, expected } => {
+                self.with_relay(conversation, |c, ctx, relay| c.on_nack(ctx, relay, device, expected));
+            }
+            Event::AppendRefused { conversation, seq, code, .. } => {
+                tracing::debug!(%conversation, %seq, ?code, "an append was refused");
+            }
+            Event::Committed { conversation, .. } => self.on_committed(conversation),
+            Event::CommitRefused { conversation, current, code, detail } => {
+                self.on_commit_refused(conversation, current, code, &detail);
+            }
+            Event::Cursor { conversation, device, receipt, .. } => {
+                let me = self.me.device;
+                if let Some(sealed) = receipt {
+                    self.with(conversation, |c, ctx| c.on_receipt(ctx.fx, me, device, &sealed));
+                }
+            }
+            Event::Ephemeral { conversation, device, sealed } => {
+                if let Some(account) = self.people.owner(&device, &self.me) {
+                    self.on_ephemeral(conversation, account, &sealed);
+                }
+            }
+            Event::Error { code: ErrorCode::Unauthenticated, .. } => self.token_refused(Socket::Relay),
+            Event::Error { code, detail, .. } => {
+                tracing::debug!(?code, detail = &*detail, "the relay refused")
+            }
+            Event::Drain { reconnect_in_ms } => {
+                let wait = Duration::from_millis(reconnect_in_ms.into());
+                self.socket_down(Socket::Relay, "the server restarts".into(), Some(wait));
+            }
+        }
+    }
+
+    fn on_membership(&mut self, id: ConversationId, membership: Membership) {
+        if !self.conversations.contains_key(&id) {
+            if !membership.members.contains_key(&self.me.account) {
+                return;
+            }
+            // Somebody else began it: it is a request until the user accepts. Shown with its first message.
+            self.add_conversation(id, membership.clone(), Consent::Request);
+        }
+        self.with(id, |conversation, ctx| conversation.on_membership(ctx, membership));
+        self.want_people_of(id);
+        self.links_due = true;
+    }
+
+    pub(super) fn add_conversation(&mut self, id: ConversationId, membership: Membership, consent: Consent) {
+        let capability = sotto_protocol::presence::Capability(self.fx.random());
+        let mut ctx = crate::conversation::Ctx {
+            fx: &mut self.fx,
+            timers: &mut self.timers,
+            me: &self.me,
+            people: &self.people,
+            verified: &mut self.verified,
+        };
+        let mut conversation = Conversation::new(id, membership, consent, &mut ctx);
+        conversation.capability = Some(capability);
+        self.conversations.insert(id, conversation);
+        self.presence_due = true;
+    }
+
+    fn on_entry(&mut self, id: ConversationId, position: Position, body: EntryBody) {
+        let outcome = self.with_relay(id, |conversation, ctx, relay| {
+            let outcome = match body {
+                EntryBody::Message(frame) if frame.body().conversation != id => EntryOutcome::Ignored,
+                EntryBody::Message(frame) => conversation.receive_entry(ctx, position, frame),
+                EntryBody::Membership(change) => conversation.receive_change(ctx, position, &change),
+                EntryBody::Known(device, seq) => conversation.receive_known(ctx, position, (device, seq)),
+            };
+            if outcome == EntryOutcome::Hole {
+                conversation.resubscribe(ctx, relay);
+            }
+            outcome
+        });
+        match outcome {
+            Some(EntryOutcome::UnknownAccount(account)) => self.stall(id, account),
+            Some(EntryOutcome::UnknownDevice(_)) => {
+                // A device added lately: the members' lists are fetched again.
+                let members: Vec<_> = self.conversations[&id].others(self.me.account).collect();
+                for account in members {
+                    self.stall(id, account);
+                }
+            }
+            Some(EntryOutcome::Read) => {
+                self.links_due = true;
+                self.presence_due |=
+                    self.conversations.get_mut(&id).is_some_and(|c| c.take_capability_news());
+            }
+            Some(EntryOutcome::Hole | EntryOutcome::Ignored) | None => {}
+        }
+    }
+
+    /// Reads on only once an account is known.
+    fn stall(&mut self, id: ConversationId, account: sotto_protocol::AccountId) {
+        self.with(id, |conversation, ctx| conversation.stall(ctx));
+        self.want_account(account, None);
+    }
+
+    fn on_committed(&mut self, id: ConversationId) {
+        self.with(id, |conversation, ctx| {
+            conversation.creation = None;
+            conversation.touch(ctx.fx);
+            conversation.pump = true;
+        });
+        if let Some(command) = self.commits.remove(&id) {
+            self.fx.reply(command.id, Ok(Reply::Done));
+        }
+        self.after_commit(id);
+    }
+
+    fn on_commit_refused(
+        &mut self,
+        id: ConversationId,
+        current: MembershipEpoch,
+        code: ErrorCode,
+        detail: &str,
+    ) {
+        tracing::debug!(conversation = %id, %current, ?code, "a membership change was refused");
+        if let Some(command) = self.commits.remove(&id) {
+            self.fx.reply(command.id, Err(CommandError::Refused(detail.to_owned())));
+        }
+    }
+}

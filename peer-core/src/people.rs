@@ -1,0 +1,158 @@
+//! The accounts met: their handles, verified device lists, and blocks.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use sotto_protocol::cbor::{self, Bounded};
+use sotto_protocol::device_list::{DeviceList, DeviceListError, SignedEntry};
+use sotto_protocol::{AccountId, DeviceId, Frame, Handle, Hash, PublicKey, Signature};
+
+use crate::crypto::Ed25519;
+use crate::effects::Effects;
+use crate::identity::Identity;
+use crate::io::Table;
+use crate::store::{AccountRecord, EntryRecord};
+
+/// An account met.
+#[derive(Debug, Clone)]
+pub(crate) struct Contact {
+    pub handle: Handle,
+    chain: Vec<SignedEntry>,
+    pub devices: DeviceList,
+    pub blocked: bool,
+}
+
+/// All accounts met.
+#[derive(Debug, Default)]
+pub(crate) struct People {
+    contacts: BTreeMap<AccountId, Contact>,
+    owners: BTreeMap<DeviceId, AccountId>,
+    handles: BTreeMap<Handle, AccountId>,
+}
+
+impl People {
+    pub fn restore(&mut self, account: AccountId, record: AccountRecord) -> Result<(), DeviceListError> {
+        let chain: Vec<SignedEntry> = record.chain.iter().map(EntryRecord::entry).collect();
+        // Verified again rather than believed: the store is on a disk that others may write to.
+        let devices = DeviceList::verify_chain(account, &chain, &Ed25519)?;
+        self.insert(account, Contact { handle: record.handle, chain, devices, blocked: record.blocked });
+        Ok(())
+    }
+
+    fn insert(&mut self, account: AccountId, contact: Contact) {
+        self.owners.extend(contact.devices.all_devices().iter().map(|device| (device.id, account)));
+        self.handles.insert(contact.handle.clone(), account);
+        self.contacts.insert(account, contact);
+    }
+
+    pub fn get(&self, account: &AccountId) -> Option<&Contact> {
+        self.contacts.get(account)
+    }
+
+    pub fn by_handle(&self, handle: &Handle) -> Option<AccountId> {
+        self.handles.get(handle).copied()
+    }
+
+    pub fn handle(&self, account: &AccountId, me: &Identity) -> Option<Handle> {
+        if *account == me.account {
+            return Some(me.handle.clone());
+        }
+        self.contacts.get(account).map(|contact| contact.handle.clone())
+    }
+
+    pub fn is_blocked(&self, account: &AccountId) -> bool {
+        self.contacts.get(account).is_some_and(|contact| contact.blocked)
+    }
+
+    /// The account of a device, revoked or not.
+    pub fn owner(&self, device: &DeviceId, me: &Identity) -> Option<AccountId> {
+        if *device == me.device { Some(me.account) } else { self.owners.get(device).copied() }
+    }
+
+    /// The key of a device, revoked or not: old messages need it.
+    pub fn key(&self, device: &DeviceId, me: &Identity) -> Option<PublicKey> {
+        if *device == me.device {
+            return Some(me.key.public());
+        }
+        let contact = self.contacts.get(self.owners.get(device)?)?;
+        contact.devices.all_devices().iter().find(|known| known.id == *device).map(|known| known.key)
+    }
+
+    /// Whether a device is listed, not revoked.
+    pub fn is_listed(&self, device: &DeviceId) -> bool {
+        let contact = self.owners.get(device).and_then(|account| self.contacts.get(account));
+        contact.is_some_and(|contact| contact.devices.listed(device).is_some())
+    }
+
+    /// The devices of an account that are listed now.
+    pub fn devices(&self, account: AccountId) -> impl Iterator<Item = DeviceId> {
+        self.contacts
+            .get(&account)
+            .into_iter()
+            .flat_map(|contact| contact.devices.devices().map(|device| device.id))
+    }
+
+    /// Takes in a fetched account with its chain. A chain that does not extend the known one is refused: a server
+    /// that forgets a device, or a revocation, is lying.
+    pub fn learn(
+        &mut self,
+        fx: &mut Effects,
+        account: AccountId,
+        handle: Handle,
+        chain: Vec<SignedEntry>,
+    ) -> Result<(), String> {
+        let devices = DeviceList::verify_chain(account, &chain, &Ed25519).map_err(|e| e.to_string())?;
+        let known = self.contacts.get(&account);
+        if known.is_some_and(|known| !chain.starts_with(&known.chain)) {
+            return Err("the device list that the server shows is not a continuation of the one known".into());
+        }
+        let blocked = known.is_some_and(|known| known.blocked);
+        let changed = known.is_none_or(|known| known.chain.len() != chain.len() || known.handle != handle);
+        self.insert(account, Contact { handle, chain, devices, blocked });
+        if changed {
+            self.save(fx, account);
+        }
+        Ok(())
+    }
+
+    pub fn set_blocked(&mut self, fx: &mut Effects, account: AccountId, blocked: bool) {
+        if let Some(contact) = self.contacts.get_mut(&account) {
+            contact.blocked = blocked;
+        }
+        self.save(fx, account);
+    }
+
+    fn save(&self, fx: &mut Effects, account: AccountId) {
+        let Some(contact) = self.contacts.get(&account) else { return };
+        let record = AccountRecord {
+            handle: contact.handle.clone(),
+            chain: Bounded::truncated(contact.chain.iter().map(EntryRecord::new).collect()),
+            blocked: contact.blocked,
+        };
+        fx.put(Table::Account, account.0.to_vec(), cbor::encode(&record));
+    }
+}
+
+/// Signatures found good lately, so that a burst costs one check: by device, the last few roots.
+#[derive(Debug, Default)]
+pub(crate) struct VerifiedRoots(BTreeMap<DeviceId, VecDeque<(Hash, Signature)>>);
+
+/// Roots kept a device: bursts arrive over two paths, interleaved.
+const ROOTS: usize = 8;
+
+impl VerifiedRoots {
+    /// Whether `key` is the frame's author's, and signed it.
+    pub fn verify(&mut self, frame: &Frame, key: &PublicKey) -> bool {
+        let device = frame.body().device;
+        let root = frame.signed_root();
+        let roots = self.0.entry(device).or_default();
+        if roots.contains(&root) && DeviceId::of(key) == device {
+            return true;
+        }
+        if !frame.verify(key, &Ed25519) {
+            return false;
+        }
+        roots.push_front(root);
+        roots.truncate(ROOTS);
+        true
+    }
+}
