@@ -37,11 +37,24 @@ pub(super) struct Pending {
 /// What an admitted request wants changed. Who may, and with whose signature, is checked; whether it still fits is
 /// not.
 pub(super) enum Wish {
-    Append { frame: Frame, hash: Hash, account: AccountId, author_account: AccountId },
-    Commit { signed: SignedChange, change: Change },
+    Append {
+        frame: Frame,
+        hash: Hash,
+        account: AccountId,
+        author_account: AccountId,
+    },
+    Commit {
+        signed: SignedChange,
+        change: Change,
+    },
     Cursor(CursorRow),
     /// Somebody has read beyond the head.
-    Bump { conversation: ConversationId, account: AccountId, log_epoch: LogEpoch, after: Position },
+    Bump {
+        conversation: ConversationId,
+        account: AccountId,
+        log_epoch: LogEpoch,
+        after: Position,
+    },
     /// Retention's.
     Trim(TrimRow),
 }
@@ -283,13 +296,7 @@ impl<V: Verify> Log<V> {
         Applied::Yes
     }
 
-    fn apply_commit(
-        &self,
-        forming: &mut Forming,
-        session: SessionId,
-        signed: SignedChange,
-        change: &Change,
-    ) {
+    fn apply_commit(&self, forming: &mut Forming, session: SessionId, signed: SignedChange, change: &Change) {
         let conversation = change.conversation;
         let made = match self.stage(forming, conversation) {
             Some(staged) => change_members(staged, change),
@@ -360,11 +367,8 @@ impl<V: Verify> Log<V> {
         // Of an epoch that this log never reached nothing is known: its bumps are lost too.
         let common = if log_epoch > staged.log_epoch { Position(0) } else { staged.head };
         staged.bump(log_epoch, common);
-        let event = Event::RolledBack {
-            conversation,
-            log_epoch: staged.log_epoch,
-            common: common.min(after),
-        };
+        let event =
+            Event::RolledBack { conversation, log_epoch: staged.log_epoch, common: common.min(after) };
         forming.effects.push(Effect::RolledBack { session, conversation, common, event });
         Applied::Yes
     }

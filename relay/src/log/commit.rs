@@ -216,8 +216,7 @@ impl<V: Verify> Log<V> {
     fn roll_back_subscribers(&mut self, claimant: SessionId, id: ConversationId, common: Position) {
         let log_epoch = self.conversations.get(&id).map(|log| log.log_epoch).unwrap_or_default();
         for session in self.subscribers(id) {
-            let subscription =
-                self.sessions.get(&session).and_then(|session| session.subscriptions.get(&id));
+            let subscription = self.sessions.get(&session).and_then(|session| session.subscriptions.get(&id));
             let held = subscription.map(|subscription| subscription.sent).unwrap_or_default();
             self.unsubscribe(session, id);
             if session != claimant {

@@ -42,8 +42,6 @@ mod commit;
 mod conversation;
 mod request;
 mod session;
-#[cfg(any())]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

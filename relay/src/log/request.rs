@@ -5,8 +5,8 @@ use sotto_protocol::membership::{Action, Change, Membership, SignedChange};
 use sotto_protocol::relay::{ErrorCode, Event, Request};
 use sotto_protocol::rest::DeviceRecord;
 use sotto_protocol::{
-    AccountId, ConversationId, ConversationKind, DeviceId, Frame, LogEpoch, MembershipEpoch, Position, Verify,
-    limits,
+    AccountId, ConversationId, ConversationKind, DeviceId, Frame, LogEpoch, MembershipEpoch, Position,
+    Verify, limits,
 };
 
 use super::batch::{Pending, Wish};

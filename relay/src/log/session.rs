@@ -141,7 +141,8 @@ impl<V: Verify> Log<V> {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.under_way = session.under_way.saturating_sub(1);
         session.bytes_under_way = session.bytes_under_way.saturating_sub(weight);
-        let low = session.under_way <= MAX_UNDER_WAY / 2 && session.bytes_under_way <= MAX_BYTES_UNDER_WAY / 2;
+        let low =
+            session.under_way <= MAX_UNDER_WAY / 2 && session.bytes_under_way <= MAX_BYTES_UNDER_WAY / 2;
         if low && session.paused {
             session.paused = false;
             self.outputs.push_back(Output::Resume { session: id });

@@ -4,12 +4,18 @@
 //! does that, a batch in one transaction, and knows no rule of the log but "positions are unique". The types here
 //! need no database and no async runtime: a simulator answers them from a few maps.
 
+mod memory;
+mod sqlite;
+
 use async_trait::async_trait;
 use sotto_protocol::membership::{Membership, SignedChange};
 use sotto_protocol::relay::EntryBody;
 use sotto_protocol::{
     AccountId, ConversationId, DeviceId, Frame, Hash, LogEpoch, MembershipEpoch, Position, Seq, UnixMillis,
 };
+
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
 
 /// Keeps the log. Both calls may run at once; [`Store::write`] is never called again before it returned.
 #[async_trait]
@@ -127,6 +133,19 @@ pub enum Record {
 }
 
 impl Record {
+    /// Bytes that retention counts for it.
+    pub fn size(&self) -> usize {
+        self.to_bytes().len()
+    }
+
+    /// As it is stored.
+    pub fn to_bytes(&self) -> bytes::Bytes {
+        match self {
+            Self::Message(frame, _) => frame.to_bytes(),
+            Self::Membership(change) => change.to_bytes(),
+        }
+    }
+
     /// As it goes to clients.
     pub fn body(&self) -> EntryBody {
         match self {
