@@ -145,6 +145,11 @@ impl Signaling {
         Ok(self.0.store.device(device).await?.map(|(record, _)| record))
     }
 
+    /// Whether an account may be used; `None` if there never was one.
+    pub async fn account_state(&self, account: AccountId) -> Result<Option<AccountState>, sqlx::Error> {
+        Ok(self.0.store.account(account).await?.map(|row| row.state))
+    }
+
     /// Whether there is such an account, disabled or not.
     pub async fn account_exists(&self, account: AccountId) -> Result<bool, sqlx::Error> {
         let row = self.0.store.account(account).await?;
