@@ -177,11 +177,15 @@ impl ClientMessage {
 fn faulty_field(text: &str) -> Option<String> {
     let serde_json::Value::Object(object) = serde_json::from_str(text).ok()? else { return None };
     let kind = object.get("type")?;
+    let why_not = |message| serde_json::from_value::<ClientMessage>(message).err().map(|e| e.to_string());
+    let others_are_missing = |error: &String| error.starts_with("missing field");
+    if why_not(serde_json::json!({ "type": kind })).is_some_and(|error| !others_are_missing(&error)) {
+        return None;
+    }
     object.iter().filter(|(name, _)| *name != "type").find_map(|(name, value)| {
-        let alone = serde_json::json!({ "type": kind, name: value });
-        let error = serde_json::from_value::<ClientMessage>(alone).err()?.to_string();
-        let about_it = !error.starts_with("missing field") && !error.starts_with("unknown");
-        about_it.then(|| name.clone())
+        let error = why_not(serde_json::json!({ "type": kind, name: value }))?;
+        let about_its_value = !others_are_missing(&error) && !error.starts_with("unknown field");
+        about_its_value.then(|| name.clone())
     })
 }
 

@@ -162,7 +162,7 @@ fn write_type(html: &mut String, name: &str, schema: &Value) {
 
 fn write_table(html: &mut String, heads: [&str; 3], rows: &[[String; 3]]) {
     html.push_str("<div class=\"wide\"><table>\n");
-    if heads[0] != "" {
+    if !heads[0].is_empty() {
         let _ = writeln!(
             html,
             "<thead><tr><th>{}</th><th>{}</th><th>{}</th></tr></thead>",

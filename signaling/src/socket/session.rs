@@ -184,6 +184,10 @@ async fn say_goodbye(ws: &mut WebSocket, why: Close) {
     let _ = tokio::time::timeout(GOODBYE, async {
         ws.send(frame).await?;
         // Closing with unread input would reset the connection, and the last words be lost with it.
+        if why == Close::TooBig {
+            // Nothing reads past such a message: give the client the time instead.
+            tokio::time::sleep(GOODBYE).await;
+        }
         while let Some(message) = ws.recv().await {
             message?;
         }
