@@ -25,7 +25,7 @@ impl Capability {
 }
 
 /// What others see of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Encode, Decode)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[cbor(index_only)]
@@ -39,6 +39,18 @@ pub enum PresenceState {
     /// No device is connected.
     #[n(2)]
     Offline,
+}
+
+impl<'de> Deserialize<'de> for PresenceState {
+    // By hand, for the error to name the field: serde's own does not, in a message told apart by its type.
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match &*<std::borrow::Cow<'de, str>>::deserialize(d)? {
+            "online" => Ok(Self::Online),
+            "away" => Ok(Self::Away),
+            "offline" => Ok(Self::Offline),
+            _ => Err(serde::de::Error::custom("state: expected online, away or offline")),
+        }
+    }
 }
 
 /// A short text beside the state.

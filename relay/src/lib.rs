@@ -3,8 +3,14 @@
 //!
 //! - [`log`] decides everything, sans-IO: the simulator runs the very code that ships.
 //! - [`store`] keeps what it decided.
+//! - [`service`] drives both, over WebSockets; [`access`] is what it needs to know of people.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod access;
 pub mod log;
+pub mod service;
+mod socket;
 pub mod store;
+
+pub use service::{Config, Relay};

@@ -19,6 +19,7 @@ use crate::store::{CursorRow, Query};
 const MAX_EPOCH_LEAP: u64 = 1_000_000;
 
 /// What becomes of a request for now.
+#[allow(clippy::large_enum_variant, reason = "made and taken apart at once, never stored")]
 enum Step {
     /// Answered, or nothing to answer.
     Done,
@@ -309,6 +310,7 @@ impl<V: Verify> Log<V> {
     }
 
     /// Whether the accounts that a change lets in exist and have place for one more conversation.
+    #[allow(clippy::result_large_err, reason = "a step is made and taken apart at once")]
     fn may_enter(&mut self, id: SessionId, change: &Change, facts: &Facts) -> Result<(), Step> {
         if entrants(change).is_empty() {
             return Ok(());
