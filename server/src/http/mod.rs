@@ -1,0 +1,8 @@
+//! The one HTTP port: connections, whose they are, and what is answered besides signaling and relay.
+
+pub mod client;
+pub mod connections;
+pub mod health;
+pub mod metrics;
+mod problem;
+pub mod requests;
