@@ -9,8 +9,11 @@
 
 pub mod access;
 pub mod log;
+pub mod metrics;
 pub mod service;
 mod socket;
 pub mod store;
+pub mod verify;
 
-pub use service::{Config, Relay};
+pub use metrics::Metrics;
+pub use service::{Config, Relay, Timing};

@@ -1,36 +1,36 @@
-//! The relay as a service: one task owns the [log](crate::log), one writes to the store, and each WebSocket has a
-//! task of its own.
+//! The relay as a service: one task owns the [log](crate::log), at most one writes to the store, and each WebSocket
+//! has a task of its own.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::routing::get;
+use sotto_protocol::UnixMillis;
 use sotto_protocol::relay::{ErrorCode, Event, Request};
-use sotto_protocol::{PublicKey, Signature, UnixMillis, Verify};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::access::{Directory, Principal, Revocation, Revocations, TokenVerifier};
 use crate::log::{Failed, Found, Input, Log, LogConfig, LookUp, Output, SessionId};
+use crate::metrics::{Metrics, add};
 use crate::socket::{self, Outgoing};
-use crate::store::Store;
+use crate::store::{Batch, Query, Store};
+use crate::verify::Ring;
 
-/// What the tasks of the relay's sockets say to the one that owns the log.
-const INBOX: usize = 4_096; // a full one makes sockets wait, and TCP their clients
+/// Messages (of up to 64 KiB) from sockets that wait for the log. A full inbox makes sockets wait, and TCP their
+/// clients.
+const INBOX: usize = 256;
 
-/// Signatures by `ring`.
-#[derive(Debug, Clone, Copy, Default)]
-struct Engine;
+/// Messages taken from the inbox before their outcome is carried out: enough to share a batch, few enough that a
+/// flood does not hold back what is ready.
+const TOGETHER: usize = 256;
 
-impl Verify for Engine {
-    fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
-        let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key.0);
-        key.verify(message, &signature.0).is_ok()
-    }
-}
+/// How long a drain waits for the sockets to take their last bytes.
+const LAST_BYTES: Duration = Duration::from_secs(3);
 
 /// What an operator may set.
 #[derive(Debug, Clone, Default)]
@@ -41,30 +41,56 @@ pub struct Config {
     pub origins: Vec<String>,
 }
 
-/// Counters, for metrics.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    /// Open sockets.
-    pub sockets: AtomicU64,
-    /// Batches committed.
-    pub batches: AtomicU64,
-    /// Entries committed.
-    pub entries: AtomicU64,
-    /// Batches that the store could not write.
-    pub failures: AtomicU64,
+/// How long the relay waits for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// From a socket's opening to its token.
+    pub authenticate: Duration,
+    /// Between two pings. Who says nothing for two and a half of them is gone.
+    pub ping: Duration,
+    /// For a socket to take one message. A phone on 2G takes its whole queue in about 10 s.
+    pub stall: Duration,
 }
 
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            authenticate: Duration::from_secs(5),
+            ping: Duration::from_secs(30),
+            stall: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What comes to the task that owns the log.
 pub(crate) enum Message {
-    Connected { principal: Principal, out: Outgoing, reply: oneshot::Sender<SessionId> },
-    Request { session: SessionId, request: Box<Request> },
-    Room { session: SessionId },
-    Disconnected { session: SessionId },
+    Connected {
+        principal: Principal,
+        out: Outgoing,
+        session: oneshot::Sender<SessionId>,
+    },
+    /// The permit goes back once the log has room for more of this session.
+    Requests {
+        session: SessionId,
+        requests: Vec<Request>,
+        permit: OwnedSemaphorePermit,
+    },
+    Room {
+        session: SessionId,
+    },
+    Disconnected {
+        session: SessionId,
+    },
     Log(Box<Input>),
-    Drain { within: Duration, done: oneshot::Sender<()> },
+    Drain {
+        within: Duration,
+        done: oneshot::Sender<()>,
+    },
 }
 
 pub(crate) struct Shared {
     pub config: Config,
+    pub timing: Timing,
     pub verifier: Arc<dyn TokenVerifier>,
     pub inbox: mpsc::Sender<Message>,
     pub metrics: Metrics,
@@ -84,18 +110,35 @@ impl Relay {
         revocations: Revocations,
         config: Config,
     ) -> Self {
+        Self::open_with_timing(store, verifier, directory, revocations, config, Timing::default())
+    }
+
+    /// [`Relay::open`], with other than the usual waits.
+    pub fn open_with_timing(
+        store: Arc<dyn Store>,
+        verifier: Arc<dyn TokenVerifier>,
+        directory: Arc<dyn Directory>,
+        revocations: Revocations,
+        config: Config,
+        timing: Timing,
+    ) -> Self {
         let (inbox, messages) = mpsc::channel(INBOX);
-        let log = Log::new(config.log.clone(), Engine);
-        let shared = Arc::new(Shared {
-            config,
-            verifier,
-            inbox,
-            metrics: Metrics::default(),
-            draining: AtomicBool::new(false),
-        });
-        let actor =
-            Actor { log, store, directory, shared: shared.clone(), sockets: HashMap::new(), last_session: 0 };
-        tokio::spawn(actor.run(messages, revocations));
+        let log = Log::new(config.log.clone(), Ring);
+        let draining = AtomicBool::new(false);
+        let metrics = Metrics::default();
+        let shared = Arc::new(Shared { config, timing, verifier, inbox, metrics, draining });
+        let sockets = BTreeMap::new();
+        let owner = Owner {
+            log,
+            store,
+            directory,
+            shared: shared.clone(),
+            sockets,
+            last_session: 0,
+            heard: Vec::new(),
+            drain: None,
+        };
+        tokio::spawn(owner.run(messages, revocations));
         Self(shared)
     }
 
@@ -109,75 +152,89 @@ impl Relay {
         &self.0.metrics
     }
 
-    /// Tells every socket to come back within this time, writes out what is under way, and closes them.
+    /// Tells every socket to come back within this time, writes out and acknowledges what is under way, and closes
+    /// them. New sockets are refused from here on.
     pub async fn drain(&self, within: Duration) {
         self.0.draining.store(true, Ordering::Relaxed);
         let (done, drained) = oneshot::channel();
         if self.0.inbox.send(Message::Drain { within, done }).await.is_ok() {
+            // An owner that is gone has nothing left to flush.
             let _ = drained.await;
         }
     }
 }
 
-struct Actor {
-    log: Log<Engine>,
+/// The task that owns the log.
+struct Owner {
+    log: Log<Ring>,
     store: Arc<dyn Store>,
     directory: Arc<dyn Directory>,
     shared: Arc<Shared>,
-    sockets: HashMap<SessionId, Outgoing>,
+    sockets: BTreeMap<SessionId, Socket>,
     last_session: u64,
+    /// Sessions whose requests were just taken in.
+    heard: Vec<SessionId>,
+    drain: Option<Drain>,
 }
 
-impl Actor {
+struct Socket {
+    out: Outgoing,
+    paused: bool,
+    /// Of messages taken in. While the socket is paused they are not given back, so that it is not read.
+    held: Vec<OwnedSemaphorePermit>,
+}
+
+struct Drain {
+    done: Vec<oneshot::Sender<()>>,
+    /// Once flushed: when to stop waiting for the sockets.
+    until: Option<Instant>,
+}
+
+impl Owner {
     async fn run(mut self, mut messages: mpsc::Receiver<Message>, mut revocations: Revocations) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
-        let mut writing: Option<JoinHandle<()>> = None;
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut listens = true;
         loop {
             tokio::select! {
+                revoked = revocations.recv(), if listens => match revoked {
+                    Ok(Revocation::Device(device)) => self.handle(Input::Revoked { device }),
+                    Ok(Revocation::Account(account)) => self.handle(Input::Disabled { account }),
+                    Err(RecvError::Lagged(_)) => self.handle(Input::RevocationsMissed),
+                    Err(RecvError::Closed) => listens = false,
+                },
                 message = messages.recv() => {
                     let Some(message) = message else { return };
-                    if let Message::Drain { within, done } = message {
-                        self.drain(within);
-                        if let Some(writing) = writing.take() {
-                            let _ = writing.await;
-                        }
-                        let _ = done.send(());
-                        continue;
-                    }
                     self.take(message);
                     // Whatever waits already shares the next batch.
-                    while let Ok(message) = messages.try_recv() {
+                    for _ in 1..TOGETHER {
+                        let Ok(message) = messages.try_recv() else { break };
                         self.take(message);
                     }
                 }
-                revoked = revocations.recv() => match revoked {
-                    Ok(Revocation::Device(device)) => self.handle(Input::Revoked { device }),
-                    Ok(Revocation::Account(account)) => self.handle(Input::Disabled { account }),
-                    // Who was revoked is not known: every socket shows its token again.
-                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => self.close_all(),
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-                },
                 _ = tick.tick() => self.handle(Input::Tick),
             }
-            self.carry_out(&mut writing);
+            self.carry_out();
+            self.go_on_draining();
         }
     }
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Connected { principal, out, reply } => {
-                self.last_session += 1;
-                let session = SessionId(self.last_session);
-                self.sockets.insert(session, out);
-                if reply.send(session).is_err() {
-                    self.sockets.remove(&session);
+            Message::Connected { principal, out, session } => self.connected(principal, out, session),
+            Message::Requests { session, requests, permit } => {
+                // What is not acknowledged before the end is sent again after it.
+                if self.drain.is_some() {
                     return;
                 }
-                let Principal { account, device, .. } = principal;
-                self.handle(Input::Connected { session, account, device });
-            }
-            Message::Request { session, request } => {
-                self.handle(Input::Request { session, request: *request });
+                for request in requests {
+                    self.handle(Input::Request { session, request });
+                }
+                // Kept until it is known whether these requests pause the socket.
+                if let Some(socket) = self.sockets.get_mut(&session) {
+                    socket.held.push(permit);
+                    self.heard.push(session);
+                }
             }
             Message::Room { session } => self.handle(Input::Writable { session }),
             Message::Disconnected { session } => {
@@ -186,112 +243,157 @@ impl Actor {
                 }
             }
             Message::Log(input) => self.handle(*input),
-            Message::Drain { done, .. } => drop(done),
+            Message::Drain { within, done } => self.start_drain(within, done),
         }
+    }
+
+    fn connected(&mut self, principal: Principal, out: Outgoing, session: oneshot::Sender<SessionId>) {
+        self.last_session += 1;
+        let id = SessionId(self.last_session);
+        if session.send(id).is_err() {
+            return;
+        }
+        if self.drain.is_some() {
+            out.send(&Event::Drain { reconnect_in_ms: 1_000 });
+            out.end();
+        }
+        self.sockets.insert(id, Socket { out, paused: false, held: Vec::new() });
+        let Principal { account, device, .. } = principal;
+        self.handle(Input::Connected { session: id, account, device });
     }
 
     fn handle(&mut self, input: Input) {
         self.log.handle(now(), input);
     }
 
-    fn carry_out(&mut self, writing: &mut Option<JoinHandle<()>>) {
+    fn carry_out(&mut self) {
         while let Some(output) = self.log.poll() {
-            let inbox = self.shared.inbox.clone();
             match output {
                 Output::Write { token, batch } => {
-                    let (store, shared) = (self.store.clone(), self.shared.clone());
-                    *writing = Some(tokio::spawn(async move {
-                        let result = store.write(&batch).await;
-                        match &result {
-                            Ok(()) => {
-                                shared.metrics.batches.fetch_add(1, Ordering::Relaxed);
-                                shared
-                                    .metrics
-                                    .entries
-                                    .fetch_add(batch.entries.len() as u64, Ordering::Relaxed);
-                            }
-                            Err(error) => {
-                                shared.metrics.failures.fetch_add(1, Ordering::Relaxed);
-                                tracing::error!(%error, "the log could not be written; nothing of the batch is stored");
-                            }
-                        }
-                        let result = result.map_err(|_| Failed);
-                        let _ = inbox.send(Message::Log(Box::new(Input::Committed { token, result }))).await;
-                    }));
+                    let (shared, store) = (self.shared.clone(), self.store.clone());
+                    tokio::spawn(async move {
+                        let result = write(&*store, &batch, &shared.metrics).await;
+                        reply(&shared, Input::Committed { token, result }).await;
+                    });
                 }
                 Output::Load { load, query } => {
-                    let store = self.store.clone();
+                    let (shared, store) = (self.shared.clone(), self.store.clone());
                     tokio::spawn(async move {
-                        let result = store.read(&query).await.map_err(|error| {
-                            tracing::error!(%error, "the log could not be read");
-                            Failed
-                        });
-                        let _ = inbox.send(Message::Log(Box::new(Input::Loaded { load, result }))).await;
+                        let result = read(&*store, &query).await;
+                        reply(&shared, Input::Loaded { load, result }).await;
                     });
                 }
                 Output::LookUp { load, what } => {
-                    let directory = self.directory.clone();
+                    let (shared, directory) = (self.shared.clone(), self.directory.clone());
                     tokio::spawn(async move {
                         let result = look_up(&*directory, what).await;
-                        let _ = inbox.send(Message::Log(Box::new(Input::Found { load, result }))).await;
+                        reply(&shared, Input::Found { load, result }).await;
                     });
                 }
-                Output::Send { session, event } => {
-                    if let Some(out) = self.sockets.get(&session)
-                        && !out.send(&event)
-                    {
-                        // It does not read: it is cut off, the others are unharmed.
-                        out.cut();
-                        self.sockets.remove(&session);
-                        self.handle(Input::Disconnected { session });
-                    }
-                }
+                Output::Send { session, event } => self.send(session, &event),
                 Output::AwaitRoom { session } => {
-                    if let Some(out) = self.sockets.get(&session) {
-                        out.await_room(session);
+                    if let Some(socket) = self.sockets.get(&session) {
+                        socket.out.await_room(session);
                     }
                 }
-                Output::Pause { session } => self.pause(session, true),
-                Output::Resume { session } => self.pause(session, false),
+                Output::Pause { session } => {
+                    if let Some(socket) = self.sockets.get_mut(&session) {
+                        socket.paused = true;
+                    }
+                }
+                Output::Resume { session } => {
+                    if let Some(socket) = self.sockets.get_mut(&session) {
+                        socket.paused = false;
+                        socket.held.clear();
+                    }
+                }
                 Output::Close { session, code } => {
-                    if let Some(out) = self.sockets.remove(&session) {
-                        let detail = sotto_protocol::cbor::Text::truncated("the session has ended");
-                        out.send(&Event::Error { code, conversation: None, detail });
-                        out.end();
+                    if let Some(socket) = self.sockets.remove(&session) {
+                        socket.out.send(&error(code, "this session has ended: sign in again"));
+                        socket.out.end();
                     }
                 }
             }
         }
-    }
-
-    fn pause(&self, session: SessionId, paused: bool) {
-        if let Some(out) = self.sockets.get(&session) {
-            out.pause(paused);
+        for session in self.heard.drain(..) {
+            if let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.paused) {
+                socket.held.clear();
+            }
         }
     }
 
-    fn drain(&mut self, within: Duration) {
-        let count = self.sockets.len().max(1) as u32;
-        for (index, out) in self.sockets.values().enumerate() {
-            // Spread evenly, so that they do not come back at once.
-            let wait = within / count * index as u32;
-            out.send(&Event::Drain { reconnect_in_ms: wait.as_millis() as u32 });
-            out.end();
-        }
-        let sessions: Vec<SessionId> = self.sockets.drain().map(|(session, _)| session).collect();
-        for session in sessions {
+    fn send(&mut self, session: SessionId, event: &Event) {
+        let Some(socket) = self.sockets.get(&session) else { return };
+        self.shared.metrics.sent(event);
+        if !socket.out.send(event) {
+            // Nobody reads there. It is cut off; the others are unharmed.
+            add(&self.shared.metrics.cut, 1);
+            socket.out.cut();
+            self.sockets.remove(&session);
             self.handle(Input::Disconnected { session });
         }
     }
 
-    fn close_all(&mut self) {
-        for (session, out) in std::mem::take(&mut self.sockets) {
-            let detail = sotto_protocol::cbor::Text::truncated("sign in again");
-            out.send(&Event::Error { code: ErrorCode::Unauthenticated, conversation: None, detail });
-            out.end();
-            self.handle(Input::Disconnected { session });
+    fn start_drain(&mut self, within: Duration, done: oneshot::Sender<()>) {
+        if let Some(drain) = &mut self.drain {
+            drain.done.push(done);
+            return;
+        }
+        self.drain = Some(Drain { done: vec![done], until: None });
+        // Spread evenly, so that they do not all come back at once.
+        let share = within / u32::try_from(self.sockets.len().max(1)).unwrap_or(u32::MAX);
+        let sessions: Vec<SessionId> = self.sockets.keys().copied().collect();
+        for (index, session) in (0u32..).zip(sessions) {
+            let wait = share.saturating_mul(index);
+            let reconnect_in_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+            self.send(session, &Event::Drain { reconnect_in_ms });
         }
     }
+
+    /// First everything is written and acknowledged, then the sockets close, then the drain is done.
+    fn go_on_draining(&mut self) {
+        let Some(drain) = &mut self.drain else { return };
+        if drain.until.is_none() && self.log.is_flushed() {
+            drain.until = Some(Instant::now() + LAST_BYTES);
+            for socket in self.sockets.values() {
+                socket.out.end();
+            }
+        }
+        let is_over = self.sockets.is_empty() || drain.until.is_some_and(|until| until <= Instant::now());
+        if drain.until.is_some() && is_over {
+            for done in drain.done.drain(..) {
+                // Who asked may have stopped waiting.
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+async fn reply(shared: &Shared, input: Input) {
+    // Fails only when the owner is gone, and with it who asked.
+    let _ = shared.inbox.send(Message::Log(Box::new(input))).await;
+}
+
+async fn write(store: &dyn Store, batch: &Batch, metrics: &Metrics) -> Result<(), Failed> {
+    let start = Instant::now();
+    match store.write(batch).await {
+        Ok(()) => {
+            metrics.committed(batch, start.elapsed());
+            Ok(())
+        }
+        Err(error) => {
+            add(&metrics.failures, 1);
+            tracing::error!(%error, "the log could not be written; nothing of the batch is stored");
+            Err(Failed)
+        }
+    }
+}
+
+async fn read(store: &dyn Store, query: &Query) -> Result<crate::store::Answer, Failed> {
+    store.read(query).await.map_err(|error| {
+        tracing::error!(%error, "the log could not be read");
+        Failed
+    })
 }
 
 async fn look_up(directory: &dyn Directory, what: LookUp) -> Result<Found, Failed> {
@@ -313,7 +415,11 @@ async fn look_up(directory: &dyn Directory, what: LookUp) -> Result<Found, Faile
     }
 }
 
+pub(crate) fn error(code: ErrorCode, detail: &str) -> Event {
+    Event::Error { code, conversation: None, detail: sotto_protocol::cbor::Text::truncated(detail) }
+}
+
 pub(crate) fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(since.as_millis() as u64)
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

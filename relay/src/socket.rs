@@ -9,31 +9,33 @@ use axum::extract::ws::{Message as Frame, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use sotto_protocol::cbor::{self, Text};
+use sotto_protocol::cbor;
 use sotto_protocol::limits::{MAX_RELAY_MESSAGE, MAX_SOCKET_QUEUE};
 use sotto_protocol::relay::{ErrorCode, Event, RELAY_VERSION, Request};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 
 use crate::access::{Principal, TokenError};
 use crate::log::SessionId;
-use crate::service::{Message, Shared, now};
+use crate::metrics::add;
+use crate::service::{Message, Shared, error, now};
 
-/// From the upgrade to the token.
-const AUTHENTICATE: Duration = Duration::from_secs(5);
-
-/// Between pings; who answers none for two of them is gone.
-const PING: Duration = Duration::from_secs(30);
-
-/// Frames are gathered into one message up to this.
+/// Events are gathered into one message up to this; the longest event beyond it still fits a message.
 const GATHER: usize = 16 * 1024;
 
-/// With less than this queued, there is room for another page.
-const ROOM: usize = MAX_SOCKET_QUEUE / 4;
-
-/// WebSocket buffers: idle sockets are many (see the memory bench).
+/// WebSocket buffers: idle sockets are many, and with these one takes 6 KB instead of 137 (FACTS).
 const BUFFER: usize = 4 * 1024;
+
+/// Messages of one socket on their way to the log: one being handled, one read meanwhile.
+const AHEAD: usize = 2;
+
+/// For a socket that ends to take its last bytes. A revoked device's must be gone within a second.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Why a socket ends: what its client is told.
+type Ending = (ErrorCode, String);
 
 enum Item {
     Event(Vec<u8>),
@@ -42,11 +44,12 @@ enum Item {
 }
 
 /// The way to one socket; never waits.
+#[derive(Clone)]
 pub(crate) struct Outgoing {
     items: mpsc::UnboundedSender<Item>,
     queued: Arc<AtomicUsize>,
     cut: Arc<Notify>,
-    paused: watch::Sender<bool>,
+    ending: Arc<Notify>,
 }
 
 impl Outgoing {
@@ -56,22 +59,20 @@ impl Outgoing {
         if self.queued.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len() > MAX_SOCKET_QUEUE {
             return false;
         }
+        // Fails only when the socket is gone, which its own message will say.
         let _ = self.items.send(Item::Event(bytes));
         true
     }
 
-    /// Has the log told once what is queued now is nearly all sent.
+    /// Has the log told once what is queued now is sent.
     pub fn await_room(&self, session: SessionId) {
         let _ = self.items.send(Item::Room(session));
     }
 
-    pub fn pause(&self, paused: bool) {
-        let _ = self.paused.send(paused);
-    }
-
-    /// Closes after what is queued.
+    /// Closes after what is queued, or soon.
     pub fn end(&self) {
         let _ = self.items.send(Item::End);
+        self.ending.notify_one();
     }
 
     /// Closes at once.
@@ -85,11 +86,18 @@ pub(crate) async fn upgrade(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default().to_owned());
-    if origin.is_some_and(|origin| !shared.config.origins.contains(&origin)) {
-        let body = r#"{"type":"urn:sotto:problem:origin","title":"Origin not allowed","status":403,"detail":"this page's origin is not among the server's origins","field":"Origin"}"#;
-        return (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/problem+json")], body)
-            .into_response();
+    let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
+    if origin.is_some_and(|origin| !shared.config.origins.iter().any(|allowed| allowed == origin)) {
+        return problem(
+            StatusCode::FORBIDDEN,
+            r#"{"type":"urn:sotto:problem:origin","title":"Origin not allowed","status":403,"detail":"this page's origin is not among the server's origins","field":"Origin"}"#,
+        );
+    }
+    if shared.draining.load(Ordering::Relaxed) {
+        return problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            r#"{"type":"urn:sotto:problem:draining","title":"Restarting","status":503,"detail":"the server is about to restart","retry_after_ms":1000}"#,
+        );
     }
     let upgrade = upgrade
         .max_message_size(MAX_RELAY_MESSAGE)
@@ -97,170 +105,245 @@ pub(crate) async fn upgrade(
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER);
     upgrade.on_upgrade(move |socket| async move {
-        shared.metrics.sockets.fetch_add(1, Ordering::Relaxed);
+        add(&shared.metrics.sockets, 1);
         serve(&shared, socket).await;
         shared.metrics.sockets.fetch_sub(1, Ordering::Relaxed);
     })
 }
 
+fn problem(status: StatusCode, body: &'static str) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+}
+
 async fn serve(shared: &Arc<Shared>, mut socket: WebSocket) {
-    let first = tokio::time::timeout(AUTHENTICATE, authenticate(shared, &mut socket)).await;
-    let Ok(Ok(principal)) = first else {
-        let code = match first {
-            Ok(Err(code)) => code,
-            _ => ErrorCode::Unauthenticated,
-        };
-        refuse(&mut socket, code, "expected authenticate with a valid token within 5 s").await;
-        return;
+    let within = shared.timing.authenticate;
+    let first = match timeout(within, authenticate(shared, &mut socket)).await {
+        Ok(first) => first,
+        Err(_) => {
+            let why = format!("expected authenticate within {} ms", within.as_millis());
+            Err((ErrorCode::Unauthenticated, why))
+        }
+    };
+    let principal = match first {
+        Ok(principal) => principal,
+        Err((code, why)) => {
+            // A client that does not take this either is not waited for.
+            let _ = timeout(GRACE, refuse(&mut socket, code, &why)).await;
+            return;
+        }
     };
     let (items, queue) = mpsc::unbounded_channel();
-    let (paused, pause) = watch::channel(false);
-    let (queued, cut) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-    let out = Outgoing { items, queued: queued.clone(), cut: cut.clone(), paused };
-    let Principal { account, device, .. } = principal;
-    out.send(&Event::Ready { version: RELAY_VERSION, account, device });
+    let out = Outgoing { items, queued: Arc::default(), cut: Arc::default(), ending: Arc::default() };
     let (reply, session) = oneshot::channel();
-    if shared.inbox.send(Message::Connected { principal, out, reply }).await.is_err() {
+    let connected = Message::Connected { principal, out: out.clone(), session: reply };
+    if shared.inbox.send(connected).await.is_err() {
         return;
     }
     let Ok(session) = session.await else { return };
     let (sink, stream) = socket.split();
-    let writer = write(shared.clone(), sink, queue, queued);
-    let reader = read(shared.clone(), stream, session, principal, pause);
+    let writer = write(shared, sink, queue, &out);
+    let reader = async {
+        if let Err((code, why)) = read(shared, stream, session, principal).await {
+            tracing::debug!(?session, why, "socket closed");
+            out.send(&error(code, &why));
+            out.end();
+            // The writer ends the socket, once this is sent.
+            std::future::pending::<()>().await;
+        }
+    };
+    let ended = async {
+        out.ending.notified().await;
+        tokio::time::sleep(GRACE).await;
+    };
     tokio::select! {
         () = writer => {}
         () = reader => {}
-        () = cut.notified() => {}
+        () = ended => {}
+        () = out.cut.notified() => {}
     }
+    // Fails only when the log is gone too.
     let _ = shared.inbox.send(Message::Disconnected { session }).await;
 }
 
-async fn refuse(socket: &mut WebSocket, code: ErrorCode, detail: &str) {
-    let event = Event::Error { code, conversation: None, detail: Text::truncated(detail) };
-    let _ = socket.send(Frame::Binary(cbor::encode(&event).into())).await;
+async fn refuse(socket: &mut WebSocket, code: ErrorCode, why: &str) {
+    // Whoever hung up already needs no answer.
+    let _ = socket.send(Frame::Binary(cbor::encode(&error(code, why)).into())).await;
     let _ = socket.send(Frame::Close(None)).await;
 }
 
-async fn authenticate(shared: &Shared, socket: &mut WebSocket) -> Result<Principal, ErrorCode> {
+async fn authenticate(shared: &Shared, socket: &mut WebSocket) -> Result<Principal, Ending> {
+    let malformed = |why: String| (ErrorCode::Malformed, why);
     loop {
         let message = match socket.recv().await {
             Some(Ok(Frame::Binary(message))) => message,
             Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => continue,
-            _ => return Err(ErrorCode::Malformed),
+            Some(Ok(Frame::Text(_))) => return Err(malformed("expected binary frames".into())),
+            Some(Ok(Frame::Close(_))) | None => return Err(malformed("closed".into())),
+            Some(Err(e)) => return Err(malformed(e.to_string())),
         };
-        return match cbor::decode::<Request>(&message, MAX_RELAY_MESSAGE) {
-            Ok(Request::Authenticate { version: RELAY_VERSION, token }) => {
-                shared.verifier.verify(&token).await.map_err(token_error)
-            }
-            Ok(Request::Authenticate { .. }) => Err(ErrorCode::Version),
-            Ok(_) => Err(ErrorCode::Unauthenticated),
-            Err(_) => Err(ErrorCode::Malformed),
+        let request = cbor::decode::<Request>(&message, MAX_RELAY_MESSAGE);
+        let Request::Authenticate { version, token } = request.map_err(|e| malformed(e.to_string()))? else {
+            return Err((ErrorCode::Unauthenticated, "expected authenticate first".into()));
         };
+        check_version(version)?;
+        return shared.verifier.verify(&token).await.map_err(refusal);
     }
 }
 
-fn token_error(error: TokenError) -> ErrorCode {
-    match error {
+fn check_version(version: u32) -> Result<(), Ending> {
+    if version != RELAY_VERSION {
+        return Err((ErrorCode::Version, format!("version: {RELAY_VERSION} is spoken here")));
+    }
+    Ok(())
+}
+
+fn refusal(error: TokenError) -> Ending {
+    let code = match error {
         TokenError::Invalid | TokenError::Expired | TokenError::Revoked => ErrorCode::Unauthenticated,
         TokenError::Unavailable => ErrorCode::Unavailable,
-    }
+    };
+    (code, error.to_string())
 }
 
-/// Sends what is queued, several events in a message, and pings. Ends with the queue or the connection.
+/// Sends what is queued, several events in a message, and pings. Ends with the queue or the connection, or when its
+/// client takes nothing.
 async fn write(
-    shared: Arc<Shared>,
-    mut sink: futures::stream::SplitSink<WebSocket, Frame>,
+    shared: &Shared,
+    mut sink: SplitSink<WebSocket, Frame>,
     mut queue: mpsc::UnboundedReceiver<Item>,
-    queued: Arc<AtomicUsize>,
+    out: &Outgoing,
 ) {
-    let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+    let every = shared.timing.ping;
+    let mut ping = tokio::time::interval_at(Instant::now() + every, every);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let mut next = tokio::select! {
+        let first = tokio::select! {
             item = queue.recv() => item,
             _ = ping.tick() => {
-                if sink.send(Frame::Ping(Bytes::new())).await.is_err() {
+                if !transmit(shared, &mut sink, Frame::Ping(Bytes::new())).await {
                     return;
                 }
                 continue;
             }
         };
-        let mut buffer = Vec::new();
-        let mut room = None;
-        let mut end = false;
-        loop {
-            match next {
-                Some(Item::Event(event)) if buffer.is_empty() => buffer = event,
-                Some(Item::Event(event)) => buffer.extend_from_slice(&event),
-                Some(Item::Room(session)) => room = Some(session),
-                Some(Item::End) | None => end = true,
-            }
-            if end || room.is_some() || buffer.len() >= GATHER {
-                break;
-            }
-            match queue.try_recv() {
-                // A message never grows beyond what a client accepts.
-                Ok(item) => next = Some(item),
-                Err(_) => break,
-            }
-        }
-        let bytes = buffer.len();
-        if bytes > 0 && sink.send(Frame::Binary(buffer.into())).await.is_err() {
+        let gathered = gather(first, &mut queue);
+        let length = gathered.bytes.len();
+        if length > 0 && !transmit(shared, &mut sink, Frame::Binary(gathered.bytes.into())).await {
             return;
         }
-        let left = queued.fetch_sub(bytes, Ordering::Relaxed) - bytes;
-        if let Some(session) = room {
-            debug_assert!(left <= MAX_SOCKET_QUEUE + ROOM);
+        out.queued.fetch_sub(length, Ordering::Relaxed);
+        if let Some(session) = gathered.room {
             let _ = shared.inbox.send(Message::Room { session }).await;
         }
-        if end {
-            let _ = sink.send(Frame::Close(None)).await;
+        if gathered.is_last {
+            transmit(shared, &mut sink, Frame::Close(None)).await;
             return;
         }
     }
 }
 
-/// Passes requests to the log. Ends with the connection, with trust, or with the token.
+async fn transmit(shared: &Shared, sink: &mut SplitSink<WebSocket, Frame>, frame: Frame) -> bool {
+    match timeout(shared.timing.stall, sink.send(frame)).await {
+        Ok(sent) => sent.is_ok(),
+        Err(_) => {
+            add(&shared.metrics.cut, 1);
+            false
+        }
+    }
+}
+
+/// What goes out in one message.
+#[derive(Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    room: Option<SessionId>,
+    is_last: bool,
+}
+
+fn gather(first: Option<Item>, queue: &mut mpsc::UnboundedReceiver<Item>) -> Gathered {
+    let mut gathered = Gathered::default();
+    let mut next = first;
+    loop {
+        match next {
+            Some(Item::Event(event)) if gathered.bytes.is_empty() => gathered.bytes = event,
+            Some(Item::Event(event)) => gathered.bytes.extend_from_slice(&event),
+            Some(Item::Room(session)) => gathered.room = Some(session),
+            Some(Item::End) | None => gathered.is_last = true,
+        }
+        if gathered.is_last || gathered.room.is_some() || gathered.bytes.len() >= GATHER {
+            return gathered;
+        }
+        match queue.try_recv() {
+            Ok(item) => next = Some(item),
+            Err(_) => return gathered,
+        }
+    }
+}
+
+/// Passes requests to the log. Ends with the connection, or with an error when trust is gone.
 async fn read(
-    shared: Arc<Shared>,
-    mut stream: futures::stream::SplitStream<WebSocket>,
+    shared: &Shared,
+    mut stream: SplitStream<WebSocket>,
     session: SessionId,
     principal: Principal,
-    mut pause: watch::Receiver<bool>,
-) {
+) -> Result<(), Ending> {
+    let silence = shared.timing.ping * 5 / 2;
+    let permits = Arc::new(Semaphore::new(AHEAD));
     let mut expires = deadline(&principal);
     loop {
-        if pause.wait_for(|paused| !paused).await.is_err() {
-            return;
-        }
+        let permit = tokio::select! {
+            permit = permits.clone().acquire_owned() => permit,
+            () = sleep_until(expires) => return Err(refusal(TokenError::Expired)),
+        };
+        // Never closed: it lives here.
+        let Ok(permit) = permit else { return Ok(()) };
         let message = tokio::select! {
-            message = tokio::time::timeout(2 * PING + PING / 2, stream.next()) => message,
-            () = tokio::time::sleep_until(expires) => return,
+            message = timeout(silence, stream.next()) => message,
+            () = sleep_until(expires) => return Err(refusal(TokenError::Expired)),
         };
         let message = match message {
             Ok(Some(Ok(Frame::Binary(message)))) => message,
             Ok(Some(Ok(Frame::Ping(_) | Frame::Pong(_)))) => continue,
-            _ => return,
+            Ok(Some(Ok(Frame::Close(_))) | None) | Err(_) => return Ok(()),
+            Ok(Some(Ok(Frame::Text(_)))) => return Err(malformed(shared, "expected binary frames")),
+            // Among others a message that is too long.
+            Ok(Some(Err(e))) => return Err(malformed(shared, &e.to_string())),
         };
-        let Ok(requests) = cbor::decode_sequence::<Request>(&message, MAX_RELAY_MESSAGE) else {
-            tracing::debug!(?session, "a malformed frame");
-            return;
-        };
+        let requests = cbor::decode_sequence::<Request>(&message, MAX_RELAY_MESSAGE);
+        let requests = requests.map_err(|e| malformed(shared, &e.to_string()))?;
+        let mut passed = Vec::with_capacity(requests.len());
         for request in requests {
-            if let Request::Authenticate { token, .. } = &request {
-                match shared.verifier.verify(token).await {
-                    Ok(again) if again.device == principal.device => expires = deadline(&again),
-                    _ => return,
+            match request {
+                Request::Authenticate { version, token } => {
+                    check_version(version)?;
+                    let again = shared.verifier.verify(&token).await.map_err(refusal)?;
+                    if (again.account, again.device) != (principal.account, principal.device) {
+                        return Err((ErrorCode::Unauthenticated, "token: of another device".into()));
+                    }
+                    expires = deadline(&again);
                 }
-                continue;
+                Request::Commit { .. }
+                | Request::Append { .. }
+                | Request::Subscribe { .. }
+                | Request::Unsubscribe { .. }
+                | Request::Cursor { .. }
+                | Request::Ephemeral { .. } => passed.push(request),
             }
-            let request = Box::new(request);
-            if shared.inbox.send(Message::Request { session, request }).await.is_err() {
-                return;
-            }
+        }
+        let message = Message::Requests { session, requests: passed, permit };
+        if shared.inbox.send(message).await.is_err() {
+            return Ok(());
         }
     }
 }
 
+fn malformed(shared: &Shared, why: &str) -> Ending {
+    add(&shared.metrics.malformed, 1);
+    (ErrorCode::Malformed, why.to_owned())
+}
+
 fn deadline(principal: &Principal) -> Instant {
-    Instant::now() + Duration::from_millis(principal.expires_at.0.saturating_sub(now().0))
+    // Far beyond any token's life, so that a hostile verifier cannot overflow the clock.
+    const LONGEST: u64 = 1_000 * 60 * 60 * 24 * 365;
+    Instant::now() + Duration::from_millis(principal.expires_at.0.saturating_sub(now().0).min(LONGEST))
 }

@@ -79,7 +79,8 @@ pub async fn account(config: &Config, command: AccountCommand) -> anyhow::Result
 async fn open(config: &Config) -> anyhow::Result<Signaling> {
     let data = DataDir::existing(&config.data_dir)?;
     let origins = config.origins(config.listen);
-    Ok(open_signaling(config, &origins, &data.signaling()).await?)
+    let (signaling, _) = open_signaling(config, &origins, &data.signaling()).await?;
+    Ok(signaling)
 }
 
 async fn list(signaling: &Signaling, json: bool) -> anyhow::Result<()> {

@@ -8,12 +8,12 @@ use crate::config::{Flag, keys};
 
 const EXAMPLES: &str = "\
 Examples:
-  sotto-server                                     try it on this machine: http://127.0.0.1:8080, open to sign-up
+  sotto-server                                try it here: http://127.0.0.1:8080, open to sign-up
   sotto-server --data-dir /var/lib/sotto --listen '[::]:443' \\
                --public-url https://chat.example.org \\
                --tls-certificate fullchain.pem --tls-key privkey.pem
   sotto-server invite create --uses 5 --expires 7d --data-dir /var/lib/sotto
-  sotto-server config --default > sotto.toml       a commented file to start from
+  sotto-server config --default > sotto.toml  a commented file to start from
   sotto-server --config sotto.toml
 
 Configuration: built-in defaults < --config FILE < SOTTO_* environment variables < flags.
@@ -59,7 +59,7 @@ pub struct ServeFlags {
     /// Address and port to listen on [default: 127.0.0.1:8080] [env: SOTTO_LISTEN]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// Who may sign up: open, invite, or auto (open while only this machine can reach the server) [default: auto]
+    /// Who may sign up: open, invite, or auto (open while only this machine can reach the server) [default: auto] [env: SOTTO_SIGN_UP]
     #[arg(long, value_name = "POLICY")]
     pub sign_up: Option<String>,
     /// The address that people reach this server by, such as https://chat.example.org [env: SOTTO_PUBLIC_URL]

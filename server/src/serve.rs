@@ -14,7 +14,7 @@ use sotto_relay::Relay;
 use sotto_relay::log::LogConfig;
 use sotto_relay::store::SqliteStore;
 use sotto_signaling::Signaling;
-use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -107,6 +107,7 @@ pub struct Server {
     data: DataDir,
     certificates: Option<Arc<Certificates>>,
     signaling: Signaling,
+    accounts: SqlitePool,
     relay: Relay,
     log: SqliteStore,
 }
@@ -118,10 +119,10 @@ impl Server {
         let origins = config.origins(address);
         let certificates = config.tls.clone().map(Certificates::load).transpose()?;
         let data = DataDir::claim(&config.data_dir)?;
-        let signaling = open_signaling(&config, &origins, &data.signaling()).await?;
+        let (signaling, accounts) = open_signaling(&config, &origins, &data.signaling()).await?;
         let log = open_log(&data.relay()).await?;
         let relay = open_relay(&config, &origins, log.clone(), &signaling);
-        Ok(Self { config, address, origins, listener, data, certificates, signaling, relay, log })
+        Ok(Self { config, address, origins, listener, data, certificates, signaling, accounts, relay, log })
     }
 
     /// Where it listens.
@@ -186,8 +187,9 @@ impl Server {
             Ok(remaining) => tokio::time::timeout_at(cut, remaining.ended()).await.is_ok(),
             Err(_) => false,
         };
-        // Folds what was written lately into the database's main file; without it the next start would.
-        let _ = tokio::time::timeout_at(cut, self.log.close()).await;
+        // Folds what was written lately into the databases' main files; without it the next start would.
+        let databases = async { tokio::join!(self.log.close(), self.accounts.close()) };
+        let _ = tokio::time::timeout_at(cut, databases).await;
         tracing::info!(all_connections_ended = ended, "stopped");
         Ok(())
     }
@@ -208,7 +210,7 @@ pub(crate) async fn open_signaling(
     config: &Config,
     origins: &[Origin],
     path: &Path,
-) -> Result<Signaling, ServeError> {
+) -> Result<(Signaling, SqlitePool), ServeError> {
     let database = |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Database {
         path: path.to_owned(),
         error,
@@ -226,7 +228,8 @@ pub(crate) async fn open_signaling(
         max_sockets: config.max_connections,
         ..sotto_signaling::Config::default()
     };
-    Signaling::open(pool, config).await.map_err(|error| database(error.into()))
+    let signaling = Signaling::open(pool.clone(), config).await.map_err(|error| database(error.into()))?;
+    Ok((signaling, pool))
 }
 
 async fn open_log(path: &Path) -> Result<SqliteStore, ServeError> {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use rtc::ice::mdns::MulticastDnsMode;
 use rtc::peer_connection::configuration::RTCOfferOptions;
 use sotto_peer_core::{Channel, LinkEvent, LinkPath, TransportState};
 use sotto_protocol::DeviceId;
@@ -19,37 +18,14 @@ use tracing::debug;
 use webrtc::data_channel::DataChannel;
 use webrtc::error::Error;
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-    RTCIceCandidate, RTCIceCandidateInit, RTCIceCandidateType, RTCIceConnectionState, RTCIceGatheringState,
-    RTCIceServer, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
-    SettingEngineBuilder,
+    PeerConnection, PeerConnectionEventHandler, RTCIceCandidate, RTCIceCandidateInit, RTCIceCandidateType,
+    RTCIceConnectionState, RTCIceGatheringState, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
+    RTCSessionDescription,
 };
 
-use super::addresses::LocalAddresses;
 use super::channels::{self, channel_options};
 use super::runtime::SottoRuntime;
-use super::{Fate, LinkOptions, LinkReport};
-
-/// Between connectivity checks. The crate's 200 ms makes a local link open in 0.8 s instead of 0.04 s.
-const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-
-/// Checks of a candidate pair before it counts as failed: 3 s, for the peer starts only when its description has
-/// come through signaling. The crate's 7 would be over before the first answer of a slow path.
-const CHECKS: u16 = 150;
-
-/// Without an answer for this long a path is `disconnected`.
-const DISCONNECTED_AFTER: Duration = Duration::from_secs(2);
-
-/// And after this much more, `failed`.
-const FAILED_AFTER: Duration = Duration::from_secs(4);
-
-/// Between the keep-alives that both are measured by.
-const KEEP_ALIVE: Duration = Duration::from_millis(500);
-
-/// How long a better path is given before one through a NAT, or through TURN, is taken: a chosen pair is never left
-/// for a better one. The relay's log carries messages meanwhile, so patience costs little.
-const REFLEXIVE_WAIT: Duration = Duration::from_millis(100);
-const TURN_WAIT: Duration = Duration::from_secs(1);
+use super::{Fate, LinkOptions, LinkReport, setup};
 
 /// Remote candidates taken a description; each is paired with every local one.
 const MAX_REMOTE_CANDIDATES: usize = 64;
@@ -143,7 +119,8 @@ async fn stopped(fate: &mut watch::Receiver<Fate>) -> Stop {
 /// A connection's whole life.
 pub(super) async fn run(start: Start, mut reporter: Reporter) {
     let (signals, signalled) = mpsc::unbounded_channel();
-    let opened = build(&start, signals.clone()).await;
+    let handler = Arc::new(Handler { signals: signals.clone() });
+    let opened = setup::build(&start.options, &start.runtime, &start.ice_servers, handler).await;
     let (connection, stop) = match opened {
         Err(error) => {
             debug!(%error, "no connection");
@@ -408,69 +385,6 @@ async fn selected_path(connection: &dyn PeerConnection) -> Option<LinkPath> {
 fn without_candidates(sdp: &str) -> String {
     let kept = |line: &&str| !line.starts_with("a=candidate:") && !line.starts_with("a=end-of-candidates");
     sdp.split_inclusive('\n').filter(kept).collect()
-}
-
-async fn build(
-    start: &Start,
-    signals: mpsc::UnboundedSender<Signal>,
-) -> Result<Arc<dyn PeerConnection>, Error> {
-    let handler = Arc::new(Handler { signals });
-    let attempt = |mdns| {
-        builder(&start.options, &start.runtime, &start.ice_servers, mdns).with_handler(handler.clone())
-    };
-    // Browsers name their candidates by mDNS. Its socket is not to be had everywhere (no multicast route, a port
-    // held exclusively), and links between native peers do not need it.
-    match attempt(MulticastDnsMode::QueryOnly).build().await {
-        Ok(connection) => Ok(Arc::new(connection)),
-        Err(error) => {
-            debug!(%error, "again without mDNS");
-            Ok(Arc::new(attempt(MulticastDnsMode::Disabled).build().await?))
-        }
-    }
-}
-
-/// A connection set up as a link's is, for whoever wants to drive one by hand: give it a handler, build it, make
-/// channels with [`channel_options`], and [`close`](PeerConnection::close) it in the end.
-pub fn bare_builder(options: &LinkOptions) -> PeerConnectionBuilder<LocalAddresses> {
-    let runtime = SottoRuntime::new(options.faults.clone());
-    builder(options, &runtime, &[], MulticastDnsMode::Disabled)
-}
-
-fn builder(
-    options: &LinkOptions,
-    runtime: &SottoRuntime,
-    ice_servers: &[String],
-    mdns: MulticastDnsMode,
-) -> PeerConnectionBuilder<LocalAddresses> {
-    let settings = SettingEngineBuilder::new()
-        .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS))
-        .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEP_ALIVE))
-        .with_host_acceptance_min_wait(Some(Duration::ZERO))
-        .with_srflx_acceptance_min_wait(Some(REFLEXIVE_WAIT))
-        .with_prflx_acceptance_min_wait(Some(REFLEXIVE_WAIT))
-        .with_relay_acceptance_min_wait(Some(TURN_WAIT))
-        .with_multicast_dns_mode(mdns)
-        // A restart binds new sockets, on the addresses that the machine has by then.
-        .with_discard_local_candidates_during_ice_restart(true)
-        .build();
-    let configuration = RTCConfigurationBuilder::default().with_ice_servers(usable(ice_servers)).build();
-    PeerConnectionBuilder::new()
-        .with_configuration(configuration)
-        .with_setting_engine(settings)
-        .with_runtime(Arc::new(runtime.clone()))
-        .with_udp_addrs(vec![LocalAddresses { include_loopback: options.include_loopback }])
-        .with_data_channel_send_buffer_limit(channels::SEND_BUFFER)
-}
-
-/// The library refuses a whole configuration for one server it cannot use (a TURN server without credentials, a
-/// typing error); a direct link needs none of them.
-fn usable(urls: &[String]) -> Vec<RTCIceServer> {
-    let servers = urls.iter().map(|url| RTCIceServer { urls: vec![url.clone()], ..Default::default() });
-    let (usable, refused): (Vec<_>, Vec<_>) = servers.partition(|server| server.urls().is_ok());
-    if !refused.is_empty() {
-        debug!(count = refused.len(), "ICE servers ignored");
-    }
-    usable
 }
 
 /// Runs inside the library's driver, and therefore only takes note.

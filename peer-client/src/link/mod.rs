@@ -5,6 +5,7 @@
 //!
 //! - [`connection`]: one connection: negotiation, state, path;
 //! - [`channels`]: what is sent and received on its two channels;
+//! - [`setup`]: how the library is set up for it;
 //! - [`addresses`]: the addresses it binds and offers;
 //! - [`runtime`]: what `webrtc` runs on.
 
@@ -12,6 +13,7 @@ mod addresses;
 mod channels;
 mod connection;
 pub mod runtime;
+mod setup;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,8 +29,8 @@ use tracing::debug;
 
 pub use addresses::LocalAddresses;
 pub use channels::channel_options;
-pub use connection::bare_builder;
 pub use runtime::{LinkFaults, SottoRuntime};
+pub use setup::bare_builder;
 
 use connection::{Control, Reporter, Start};
 

@@ -176,13 +176,29 @@ impl Peer {
         let until = self.fx.now.monotonic + COMMAND_PATIENCE;
         self.lookups.waiting.push((id, command.clone(), until));
         self.timers.set_earlier(Timer::Commands, until);
+        self.ask_handles(command);
+        false
+    }
+
+    fn ask_handles(&mut self, command: &Command) {
+        // Only who is signed in may look people up; then this comes again.
+        if self.session.token.is_none() {
+            return;
+        }
         let handles: Vec<Handle> = unknown_handles(command).into_iter().cloned().collect();
         for handle in handles {
             if self.account_of(&handle).is_none() {
                 self.ask(Ask::Handle(handle.clone()), HttpRequest::get(format!("/v1/handles/{handle}")));
             }
         }
-        false
+    }
+
+    /// The first token is there: what waited for it is looked up.
+    pub(super) fn ask_all_handles(&mut self) {
+        for (_, command, _) in self.lookups.waiting.clone() {
+            self.ask_handles(&command);
+        }
+        self.retry_lookups();
     }
 
     fn knows_handles(&self, command: &Command) -> bool {

@@ -114,7 +114,10 @@ impl Peer {
                 self.session.failures = 0;
                 // Renewed in time: a token that has run out closes its sockets.
                 let life = Duration::from_millis(token.expires_in_ms).mul_f64(0.8);
-                self.session.token = Some(token.token);
+                let first = self.session.token.replace(token.token).is_none();
+                if first {
+                    self.ask_all_handles();
+                }
                 self.timers.set(Timer::Session, self.fx.now.monotonic + life);
                 for socket in SOCKETS {
                     match self.session.of(socket).state {

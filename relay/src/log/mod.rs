@@ -131,6 +131,8 @@ pub enum Input {
         /// The account.
         account: AccountId,
     },
+    /// Some revocations were missed and are not known: everybody signs in again.
+    RevocationsMissed,
     /// Time has passed.
     Tick,
 }
@@ -327,6 +329,7 @@ impl<V: Verify> Log<V> {
             Input::Found { load, result } => self.found(load, result),
             Input::Revoked { device } => self.revoked(device),
             Input::Disabled { account } => self.disabled(account),
+            Input::RevocationsMissed => self.trust_nobody(),
             Input::Tick => self.tick(),
         }
         self.serve_ready();
@@ -484,6 +487,19 @@ impl<V: Verify> Log<V> {
             }
         }
         for id in self.by_account.get(&account).cloned().unwrap_or_default() {
+            self.close(id, ErrorCode::Unauthenticated);
+        }
+    }
+
+    fn trust_nobody(&mut self) {
+        self.devices = Devices::default();
+        self.refuse_pending(|pending| pending.author().is_some());
+        for purpose in self.loads.values_mut() {
+            if let Purpose::Need(Need::Device(device)) = *purpose {
+                *purpose = Purpose::StaleDevice(device);
+            }
+        }
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.close(id, ErrorCode::Unauthenticated);
         }
     }

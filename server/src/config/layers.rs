@@ -38,6 +38,8 @@ impl fmt::Display for Source {
 pub enum Raw {
     /// One value.
     Text(String),
+    /// A whole number, as TOML writes it.
+    Number(i64),
     /// A list of values.
     List(Vec<String>),
     /// Something that no key has: a table, a date, a list of lists.
@@ -48,6 +50,7 @@ impl fmt::Display for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{}", quoted(text)),
+            Self::Number(number) => write!(f, "{number}"),
             Self::List(items) => {
                 let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
                 write!(f, "[{}]", items.join(", "))
@@ -246,7 +249,7 @@ fn flatten(table: toml::Table) -> Vec<(String, toml::Value)> {
 fn raw(value: toml::Value) -> Raw {
     match value {
         toml::Value::String(text) => Raw::Text(text),
-        toml::Value::Integer(number) => Raw::Text(number.to_string()),
+        toml::Value::Integer(number) => Raw::Number(number),
         toml::Value::Array(items) if items.iter().all(toml::Value::is_str) => {
             Raw::List(items.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect())
         }

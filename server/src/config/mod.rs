@@ -207,6 +207,7 @@ impl Reader<'_> {
         let Some(setting) = self.0.get(key) else { return Ok(None) };
         let value = match &setting.value {
             Raw::Text(text) => parse(text.trim()),
+            Raw::Number(number) => parse(&number.to_string()),
             Raw::List(_) | Raw::Other(_) => None,
         };
         value.map(Some).ok_or_else(|| self.bad(key, setting.value.clone(), setting.source.clone()))
@@ -216,7 +217,7 @@ impl Reader<'_> {
         let Some(setting) = self.0.get(key) else { return Ok(Vec::new()) };
         let items = match &setting.value {
             Raw::List(items) => items.iter().map(|item| parse(item)).collect(),
-            Raw::Text(_) | Raw::Other(_) => None,
+            Raw::Text(_) | Raw::Number(_) | Raw::Other(_) => None,
         };
         items.ok_or_else(|| self.bad(key, setting.value.clone(), setting.source.clone()))
     }

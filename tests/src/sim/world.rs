@@ -197,7 +197,11 @@ impl World {
         for index in 0..self.nodes.len() {
             if self.nodes[index].relay.take().is_some() {
                 let event = SocketEvent::Closed("connection reset".into());
-                self.to_peer(index, Duration::from_millis(1), Input::Socket { socket: Socket::Relay, event });
+                self.tell_peer(
+                    index,
+                    Duration::from_millis(1),
+                    Input::Socket { socket: Socket::Relay, event },
+                );
             }
         }
         let later = Duration::from_millis(200 + self.below(4_000));
@@ -218,7 +222,7 @@ impl World {
         }
     }
 
-    fn to_peer(&mut self, peer: usize, delay: Duration, input: Input) {
+    fn tell_peer(&mut self, peer: usize, delay: Duration, input: Input) {
         let life = self.nodes[peer].life;
         self.at(delay, Happening::ToPeer { peer, life, input });
     }
@@ -415,7 +419,7 @@ impl World {
             return;
         }
         let ready = RelayEvent::Ready { version: RELAY_VERSION, account, device };
-        self.from_relay(session, &ready);
+        self.relay_says(session, &ready);
         self.feed(log::Input::Connected { session, account, device });
     }
 
@@ -441,14 +445,14 @@ impl World {
                     let result = Ok(self.look_up(&what));
                     self.feed(log::Input::Found { load, result });
                 }
-                log::Output::Send { session, event } => self.from_relay(session, &event),
+                log::Output::Send { session, event } => self.relay_says(session, &event),
                 log::Output::AwaitRoom { session } => self.feed(log::Input::Writable { session }),
                 log::Output::Pause { .. } | log::Output::Resume { .. } => {}
                 log::Output::Close { session, .. } => {
                     if let Some(index) = self.sessions.remove(&session) {
                         self.nodes[index].relay = None;
                         let event = SocketEvent::Closed("closed by the relay".into());
-                        self.to_peer(
+                        self.tell_peer(
                             index,
                             Duration::from_millis(1),
                             Input::Socket { socket: Socket::Relay, event },
@@ -483,11 +487,11 @@ impl World {
         *last - self.now
     }
 
-    fn from_relay(&mut self, session: SessionId, event: &RelayEvent) {
+    fn relay_says(&mut self, session: SessionId, event: &RelayEvent) {
         let Some(&index) = self.sessions.get(&session) else { return };
         let delay = self.in_order(session, false);
         let event = SocketEvent::Message(cbor::encode(event).into());
-        self.to_peer(index, delay, Input::Socket { socket: Socket::Relay, event });
+        self.tell_peer(index, delay, Input::Socket { socket: Socket::Relay, event });
     }
 
     fn drain(&mut self, index: usize) {
@@ -511,12 +515,12 @@ impl World {
             Output::Load { id, query } => {
                 let rows = self.nodes[index].disk.read(&query);
                 let delay = self.delay();
-                self.to_peer(index, delay, Input::Loaded { id, rows });
+                self.tell_peer(index, delay, Input::Loaded { id, rows });
             }
             Output::Http { id, request } => {
                 let result = Ok(self.answer(index, &request));
                 let delay = self.delay();
-                self.to_peer(index, delay, Input::Http { id, result });
+                self.tell_peer(index, delay, Input::Http { id, result });
             }
             Output::Socket { socket, command } => self.socket(index, socket, command),
             Output::Link { device, session, command } => self.link(index, device, session, command),
@@ -543,7 +547,7 @@ impl World {
             (Socket::Signal, SocketCommand::Open) => {
                 self.nodes[index].signal = true;
                 let event = SocketEvent::Opened;
-                self.to_peer(index, Duration::from_millis(1), Input::Socket { socket, event });
+                self.tell_peer(index, Duration::from_millis(1), Input::Socket { socket, event });
             }
             (Socket::Relay, SocketCommand::Open) => {
                 let event = if self.log.is_some() {
@@ -555,7 +559,7 @@ impl World {
                 } else {
                     SocketEvent::Closed("connection refused".into())
                 };
-                self.to_peer(index, Duration::from_micros(400), Input::Socket { socket, event });
+                self.tell_peer(index, Duration::from_micros(400), Input::Socket { socket, event });
             }
             (Socket::Relay, SocketCommand::Send(message)) => {
                 let Some(session) = self.nodes[index].relay else { return };
@@ -594,7 +598,7 @@ impl World {
         let event = SocketEvent::Message(serde_json::to_vec(&answer).unwrap().into());
         // One stream for all signals keeps a description before its candidates.
         let delay = self.in_order(SessionId(u64::MAX - to as u64), false);
-        self.to_peer(to, delay, Input::Socket { socket: Socket::Signal, event });
+        self.tell_peer(to, delay, Input::Socket { socket: Socket::Signal, event });
     }
 
     fn link(&mut self, index: usize, device: DeviceId, session: Nonce, command: LinkCommand) {
@@ -635,7 +639,7 @@ impl World {
         let fingerprint = Hash::of(&[&session.0, &own.0]).0.map(|byte| format!("{byte:02X}")).join(":");
         let sdp = format!("v=0\r\na=fingerprint:sha-256 {fingerprint}\r\n");
         let event = LinkEvent::Description { kind, sdp };
-        self.to_peer(index, Duration::from_millis(1), Input::Link { device, session, event });
+        self.tell_peer(index, Duration::from_millis(1), Input::Link { device, session, event });
     }
 
     /// Opens the channels once both ends have both descriptions.
@@ -650,7 +654,7 @@ impl World {
             let device = self.nodes[that].identity.device;
             for channel in [Channel::Msg, Channel::Probe] {
                 let (delay, event) = (self.delay(), LinkEvent::ChannelOpen(channel));
-                self.to_peer(this, delay, Input::Link { device, session, event });
+                self.tell_peer(this, delay, Input::Link { device, session, event });
             }
         }
     }
