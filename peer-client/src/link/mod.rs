@@ -3,10 +3,10 @@
 //! [`Links`] carries out [`LinkCommand`]s and reports [`LinkEvent`]s. Each connection is a task of its own with a
 //! queue, so that a command never waits; nothing here decides when to connect, restart or give up.
 //!
-//! - [`connection`]: one connection: negotiation, state, path;
-//! - [`channels`]: what is sent and received on its two channels;
-//! - [`setup`]: how the library is set up for it;
-//! - [`addresses`]: the addresses it binds and offers;
+//! - `connection`: one connection: negotiation, state, path;
+//! - `channels`: what is sent and received on its two channels;
+//! - `setup`: how the library is set up for it;
+//! - `addresses`: the addresses it binds and offers;
 //! - [`runtime`]: what `webrtc` runs on.
 
 mod addresses;
