@@ -38,7 +38,7 @@ const REFLEXIVE_WAIT: Duration = Duration::from_millis(100);
 const TURN_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection set up as a link's is, for whoever wants to drive one by hand: give it a handler, build it, make
-/// channels with [`channel_options`], and [`close`](PeerConnection::close) it in the end.
+/// channels with [`channel_options`](super::channel_options), and [`close`](PeerConnection::close) it in the end.
 pub fn bare_builder(options: &LinkOptions) -> PeerConnectionBuilder<LocalAddresses> {
     let runtime = SottoRuntime::new(options.faults.clone());
     builder(options, &runtime, &[], MulticastDnsMode::Disabled)
