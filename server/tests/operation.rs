@@ -122,7 +122,9 @@ async fn set_version(file: &Path, version: u32) {
 fn health_and_readiness_answer() {
     let data = tempfile::tempdir().unwrap();
     let server = Running::start(data.path(), &[]);
-    assert_eq!(server.get("/healthz", &[]).status, 200);
+    let health = server.get("/healthz", &[]);
+    assert_eq!(health.status, 200);
+    assert!(health.head.contains("x-content-type-options: nosniff"), "{health:?}");
     assert_eq!(server.get("/readyz", &[]).status, 200);
     let unknown = server.get("/nowhere", &[]);
     assert_eq!(unknown.status, 404);
