@@ -8,8 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/sotto/target
 # Tools that the checks need and the machine lacks are installed here once, not into the system.
-export SOTTO_TOOLS ?= $(HOME)/.cache/sotto/tools
-export PATH := $(SOTTO_TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
+export CHECK_TOOLS ?= $(HOME)/.cache/sotto/tools
+export PATH := $(CHECK_TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 # The toolchain that is there is the toolchain that is used.
 export RUSTUP_AUTO_INSTALL ?= 0
 
