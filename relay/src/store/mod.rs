@@ -4,6 +4,8 @@
 //! does that, a batch in one transaction, and knows no rule of the log but "positions are unique". The types here
 //! need no database and no async runtime: a simulator answers them from a few maps.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod memory;
 mod sqlite;
 

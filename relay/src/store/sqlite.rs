@@ -4,6 +4,8 @@
 //! [`CHUNKS`], so that each statement is prepared once.
 
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
