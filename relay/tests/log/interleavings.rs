@@ -237,7 +237,12 @@ fn name(body: &EntryBody) -> (Option<DeviceId>, Option<Seq>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    // More by PROPTEST_CASES. A failure prints its steps, which is all that is needed to see it again.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(400),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_hole_no_repeat_and_nothing_acknowledged_is_lost(steps in prop::collection::vec(step(), 1..160)) {
