@@ -27,8 +27,9 @@ use super::{
 /// `PRAGMA user_version` of this schema.
 const SCHEMA_VERSION: i64 = 1;
 
-/// Rows of one statement, largest first. 256 rows of 7 values stay far below SQLite's 32,766.
-const CHUNKS: [usize; 4] = [256, 32, 4, 1];
+/// Rows of one statement, largest first: any number up to 511 takes at most nine statements. 256 rows of 7 values stay
+/// far below SQLite's 32,766, and the statements of all tables fit sqlx's cache of 100.
+const CHUNKS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Connections that read: catch-up is short pages, and there are few cores.
 const READERS: u32 = 4;
