@@ -120,26 +120,23 @@ impl Session {
                 self.online_within(patience, async |client: &Client| client.direct(handle.clone()).await)
                     .await
             }
-            To::Conversation(_) | To::Group(_) => self.existing(to, |_| true).await,
+            To::Conversation(_) | To::Group(_) => self.awaited(to, |_| true).await,
         }
     }
 
     /// A group.
-    pub async fn find_group(&self, to: &To) -> anyhow::Result<ConversationId> {
+    pub async fn find_group(&mut self, to: &To) -> anyhow::Result<ConversationId> {
         match to {
             To::Handle(handle) => bail!("@{handle} is a person; expected a group's name or id"),
             To::Conversation(_) | To::Group(_) => {
-                self.existing(to, |conversation| conversation.kind == ConversationKind::Group).await
+                self.awaited(to, |conversation| conversation.kind == ConversationKind::Group).await
             }
         }
     }
 
-    /// A request; it may be on its way.
+    /// A request.
     pub async fn find_request(&mut self, to: &To) -> anyhow::Result<ConversationId> {
-        if self.existing(to, |conversation| conversation.request).await.is_err() {
-            self.settle().await?;
-        }
-        match self.existing(to, |conversation| conversation.request).await {
+        match self.awaited(to, |conversation| conversation.request).await {
             Ok(id) => Ok(id),
             Err(error) => match self.existing(to, |_| true).await {
                 // Accepting twice is no mistake.
@@ -147,6 +144,19 @@ impl Session {
                 Err(_) => Err(error.context("no such request (sotto requests lists them)")),
             },
         }
+    }
+
+    /// One that is there, or on its way.
+    async fn awaited(
+        &mut self,
+        to: &To,
+        fits: impl Fn(&ConversationView) -> bool,
+    ) -> anyhow::Result<ConversationId> {
+        if let Ok(id) = self.existing(to, &fits).await {
+            return Ok(id);
+        }
+        self.settle().await?;
+        self.existing(to, &fits).await
     }
 
     async fn existing(
@@ -211,8 +221,11 @@ impl Session {
         let until = Instant::now() + patience;
         loop {
             let status = self.client.status().await?;
-            let waiting: u64 = status.conversations.iter().map(|conversation| conversation.unacked).sum();
-            if status.server.up && status.relay.up && waiting == 0 {
+            // What is left of a group that was left goes nowhere.
+            let views = self.client.conversations().await?;
+            let left = |id| views.iter().any(|conversation| conversation.id == id && !conversation.member);
+            let waiting = status.conversations.iter().any(|c| c.unacked > 0 && !left(c.id));
+            if status.server.up && status.relay.up && !waiting {
                 return Ok(Outcome::Done);
             }
             let stopped = tokio::select! {
