@@ -60,6 +60,10 @@ struct Node {
     connections: BTreeMap<Nonce, Connection>,
     replies: BTreeMap<CommandId, Result<Reply, sotto_peer_core::CommandError>>,
     shown: BTreeSet<MessageId>,
+    /// The texts of those.
+    texts: BTreeSet<String>,
+    /// It never comes back.
+    dead: bool,
 }
 
 #[derive(Default)]
@@ -89,6 +93,8 @@ pub struct World {
     /// Texts whose `send` was answered, by sender, in order.
     pub accepted: Vec<(usize, String)>,
     sends: BTreeMap<(usize, CommandId), String>,
+    /// By text: what its sender had been shown when it was sent.
+    causes: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl World {
@@ -111,6 +117,7 @@ impl World {
             next_command: 0,
             accepted: Vec::new(),
             sends: BTreeMap::new(),
+            causes: BTreeMap::new(),
         };
         for index in 0..peers {
             let mut random = [0; 64];
@@ -131,6 +138,8 @@ impl World {
                 connections: BTreeMap::new(),
                 replies: BTreeMap::new(),
                 shown: BTreeSet::new(),
+                texts: BTreeSet::new(),
+                dead: false,
             });
             world.start(index);
         }
@@ -187,8 +196,37 @@ impl World {
         self.at(later, Happening::PeerUp { peer: index });
     }
 
+    /// A message is shown after everything that its sender had been shown. (A peer that crashed may have shown
+    /// something just before, unheard: it is not judged.)
+    fn check_causes(&self, index: usize, text: &str) {
+        let node = &self.nodes[index];
+        let Some(causes) = self.causes.get(text).filter(|_| node.life == 0) else { return };
+        let missing: Vec<&String> = causes.difference(&node.texts).collect();
+        assert!(
+            missing.is_empty(),
+            "peer {index} was shown {text:?} before {missing:?}, which its sender had seen"
+        );
+    }
+
+    /// Kills a peer for good.
+    pub fn kill(&mut self, index: usize) {
+        self.crash(index);
+        self.nodes[index].dead = true;
+    }
+
+    /// Whether a peer was killed for good.
+    pub fn is_dead(&self, index: usize) -> bool {
+        self.nodes[index].dead
+    }
+
     /// Kills the relay: a batch on its way to the disk may be lost.
     pub fn crash_relay(&mut self) {
+        let time = Duration::from_millis(200 + self.below(4_000));
+        self.crash_relay_for(time);
+    }
+
+    /// The same, and it comes back after this time.
+    pub fn crash_relay_for(&mut self, time: Duration) {
         if self.log.take().is_none() {
             return;
         }
@@ -204,8 +242,7 @@ impl World {
                 );
             }
         }
-        let later = Duration::from_millis(200 + self.below(4_000));
-        self.at(later, Happening::RelayUp);
+        self.at(time, Happening::RelayUp);
     }
 
     /// Cuts the path between two peers, or heals it.
@@ -258,6 +295,7 @@ impl World {
 
     /// Sends a text from a peer that is up.
     pub fn send(&mut self, index: usize, conversation: ConversationId, text: &str) {
+        self.causes.insert(text.to_owned(), self.nodes[index].texts.clone());
         let id = self.command(index, Command::Send { conversation, text: text.to_owned() });
         if self.nodes[index].peer.is_some() {
             self.sends.insert((index, id), text.to_owned());
@@ -402,7 +440,7 @@ impl World {
                 }
             }
             Happening::PeerUp { peer } => {
-                if self.nodes[peer].peer.is_none() {
+                if self.nodes[peer].peer.is_none() && !self.nodes[peer].dead {
                     self.start(peer);
                 }
             }
@@ -537,6 +575,10 @@ impl World {
                         "peer {index} was shown {} twice",
                         view.id
                     );
+                    if let MessageBody::Text(text) = view.body {
+                        self.check_causes(index, &text);
+                        self.nodes[index].texts.insert(text);
+                    }
                 }
             }
         }
