@@ -225,17 +225,8 @@ impl Peer {
 
     /// Sends what conversations have ready.
     fn pump(&mut self) {
-        let policy = self.policy;
-        let (mut ctx, conversations, relay, links) = split(
-            &mut self.fx,
-            &mut self.timers,
-            &self.me,
-            &self.people,
-            &mut self.verified,
-            &mut self.conversations,
-            &mut self.relay,
-            &mut self.links,
-        );
+        let Self { fx, timers, me, people, verified, conversations, relay, links, policy, .. } = self;
+        let mut ctx = Ctx { fx, timers, me, people, verified };
         for (id, conversation) in conversations.iter_mut() {
             if !std::mem::take(&mut conversation.pump) {
                 continue;
@@ -256,7 +247,7 @@ impl Peer {
             }
             let linked_all =
                 conversation.others(ctx.me.account).all(|account| linked_accounts.contains(&account));
-            conversation.pump_relay(&mut ctx, relay, policy, linked_all);
+            conversation.pump_relay(&mut ctx, relay, *policy, linked_all);
             conversation.arm_cursor(&mut ctx);
         }
     }
@@ -264,23 +255,14 @@ impl Peer {
     /// Signs what was sent in this turn and stages every record that changed, ACKs behind them.
     fn save(&mut self) {
         self.sign();
-        let me = self.me.clone();
         let mut acks = Vec::new();
-        let (mut ctx, conversations, ..) = split(
-            &mut self.fx,
-            &mut self.timers,
-            &self.me,
-            &self.people,
-            &mut self.verified,
-            &mut self.conversations,
-            &mut self.relay,
-            &mut self.links,
-        );
+        let Self { fx, timers, me, people, verified, conversations, .. } = self;
+        let mut ctx = Ctx { fx, timers, me, people, verified };
         for conversation in conversations.values_mut() {
             conversation.save(&mut ctx);
             conversation.emit_diffs(ctx.fx);
             conversation.arm_cursor(&mut ctx);
-            acks.extend(conversation.take_acks(&me));
+            acks.extend(conversation.take_acks(ctx.me));
         }
         self.send_acks(acks);
         let settings = Settings {
@@ -369,28 +351,6 @@ impl Peer {
 
 fn fx_keeps_now(settings: &Settings, config: &Config) -> bool {
     config.keep_events && !settings.keep_events
-}
-
-type Parts<'a> = (
-    Ctx<'a>,
-    &'a mut BTreeMap<ConversationId, Conversation>,
-    &'a mut RelayOut,
-    &'a mut BTreeMap<DeviceId, Link>,
-);
-
-/// Borrows the parts of a peer that conversations and links need, apart from each other.
-#[allow(clippy::too_many_arguments)]
-fn split<'a>(
-    fx: &'a mut Effects,
-    timers: &'a mut Timers,
-    me: &'a Identity,
-    people: &'a People,
-    verified: &'a mut VerifiedRoots,
-    conversations: &'a mut BTreeMap<ConversationId, Conversation>,
-    relay: &'a mut RelayOut,
-    links: &'a mut BTreeMap<DeviceId, Link>,
-) -> Parts<'a> {
-    (Ctx { fx, timers, me, people, verified }, conversations, relay, links)
 }
 
 fn restore_conversations<'a>(
