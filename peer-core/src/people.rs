@@ -1,6 +1,7 @@
 //! The accounts met: their handles, verified device lists, and blocks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use sotto_protocol::cbor::{self, Bounded};
 use sotto_protocol::device_list::{DeviceList, DeviceListError, SignedEntry};
@@ -11,6 +12,16 @@ use crate::effects::Effects;
 use crate::identity::Identity;
 use crate::io::Table;
 use crate::store::{AccountRecord, EntryRecord};
+
+/// Names of the gone that are kept: a relay can make up any number of them.
+const GONE: usize = 4_096;
+
+fn keep_in<T: Ord>(set: &mut BTreeSet<T>, name: T) {
+    if set.len() >= GONE {
+        set.pop_first();
+    }
+    set.insert(name);
+}
 
 /// An account met.
 #[derive(Debug, Clone)]
@@ -27,6 +38,12 @@ pub(crate) struct People {
     contacts: BTreeMap<AccountId, Contact>,
     owners: BTreeMap<DeviceId, AccountId>,
     handles: BTreeMap<Handle, AccountId>,
+    /// When the server was last asked for an account's list, since the start.
+    checked: BTreeMap<AccountId, Duration>,
+    /// Accounts that the server says are no more: deleted. Asked for again after the next start.
+    gone: BTreeSet<AccountId>,
+    /// Devices that nobody can vouch for any more, their accounts being gone.
+    gone_devices: BTreeSet<DeviceId>,
 }
 
 impl People {
@@ -75,6 +92,34 @@ impl People {
         }
         let contact = self.contacts.get(self.owners.get(device)?)?;
         contact.devices.all_devices().iter().find(|known| known.id == *device).map(|known| known.key)
+    }
+
+    /// Whether an account was deleted, as the server says.
+    pub fn is_gone(&self, account: &AccountId) -> bool {
+        self.gone.contains(account)
+    }
+
+    /// Whether a device is not known, and nobody can say whose it was.
+    pub fn is_device_gone(&self, device: &DeviceId) -> bool {
+        self.gone_devices.contains(device) && !self.owners.contains_key(device)
+    }
+
+    pub fn set_gone(&mut self, account: AccountId) {
+        keep_in(&mut self.gone, account);
+    }
+
+    pub fn set_device_gone(&mut self, device: DeviceId) {
+        keep_in(&mut self.gone_devices, device);
+    }
+
+    /// Notes that an account's list is being fetched.
+    pub fn set_checked(&mut self, account: AccountId, now: Duration) {
+        self.checked.insert(account, now);
+    }
+
+    /// When an account's list was last fetched, since the start.
+    pub fn checked(&self, account: &AccountId) -> Option<Duration> {
+        self.checked.get(account).copied()
     }
 
     /// Whether a device is listed, not revoked.

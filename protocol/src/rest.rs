@@ -230,15 +230,20 @@ pub const PROBLEM_PREFIX: &str = "urn:sotto:problem:";
 /// The head of a device list, for compare-and-swap and gossip.
 pub type DeviceListHead = Hash;
 
-/// A device's public key with its account: what servers look up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceRecord {
-    /// The account.
-    pub account: AccountId,
-    /// The device.
-    pub device: DeviceId,
-    /// Its key.
-    pub key: PublicKey,
-    /// Whether it was revoked.
-    pub revoked: bool,
-}
+body!(
+    /// A device's public key with its account: what servers look up, and peers that meet a device they do not know.
+    #[derive(Copy)]
+    pub struct DeviceRecord {
+        /// The account.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub account: AccountId,
+        /// The device.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub device: DeviceId,
+        /// Its key.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub key: PublicKey,
+        /// Whether it was revoked.
+        pub revoked: bool,
+    }
+);

@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use serde_json::json;
+
 use crate::harness::{Peer, Setup, eventually, judge, texts_shown};
 
 #[test]
@@ -70,4 +72,46 @@ fn what_only_one_peer_has_of_an_author_who_died_reaches_the_others() {
     setup.peers[0].restart();
     setup.peers[0].replay();
     judge(&setup.peers.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn who_is_added_reads_a_member_who_has_left_meanwhile() {
+    let setup = Setup::new(&["alice", "bob", "carol"]);
+    let [alice, bob, carol] = &setup.peers[..] else { unreachable!() };
+    let dave = setup.stranger("dave");
+    dave.stop();
+    alice.call("group.add", json!({ "conversation": setup.conversation, "handle": "dave" }));
+    carol.heard("dave's coming", |seen| seen.conversation()["members"].to_string().contains("dave"));
+    carol.send("goodbye, all");
+    let logged = || carol.status()["conversations"][0]["unacked"] == 0;
+    eventually("carol's goodbye is logged", logged, || carol.status().to_string());
+    carol.call("group.leave", json!({ "conversation": setup.conversation }));
+    let status = carol.status();
+    assert_eq!(status["conversations"][0]["unacked"], 0, "nothing is left to send: {status}");
+    let refused =
+        carol.answer(carol.request("send", json!({ "conversation": setup.conversation, "text": "?" })));
+    assert_eq!(refused["error"]["data"]["kind"], "not-a-member");
+    alice.send("she has left");
+    dave.restart();
+    dave.heard("what was said since", |seen| seen.texts().any(|text| text == "she has left"));
+    assert_eq!(texts_shown(&dave.history()), ["goodbye, all", "she has left"]);
+    dave.heard("the group's name", |seen| seen.conversation()["name"] == "all");
+    bob.heard("the last", |seen| seen.texts().any(|text| text == "she has left"));
+}
+
+#[test]
+fn members_who_add_somebody_at_once_both_succeed() {
+    let setup = Setup::new(&["alice", "bob", "carol"]);
+    let (dave, erin) = (setup.stranger("dave"), setup.stranger("erin"));
+    thread::scope(|scope| {
+        for (peer, handle) in setup.peers.iter().zip(["dave", "erin"]) {
+            let params = json!({ "conversation": setup.conversation, "handle": handle });
+            scope.spawn(move || peer.call("group.add", params));
+        }
+    });
+    for peer in setup.peers.iter().chain([&dave, &erin]) {
+        peer.heard("five members", |seen| {
+            seen.conversation()["members"].as_array().is_some_and(|members| members.len() == 5)
+        });
+    }
 }

@@ -53,6 +53,8 @@ pub(crate) struct LogState {
     pub durable: Position,
     /// What the relay was last told.
     pub told: Position,
+    /// A hole after this position was met, and the log read once more from there.
+    hole: Option<Position>,
 }
 
 impl LogState {
@@ -60,9 +62,12 @@ impl LogState {
         Self { epoch, position, known_head, resume_at, durable: position, ..Self::default() }
     }
 
-    /// Skips what was logged before the account joined.
-    pub fn start_at(&mut self, joined: Position) {
-        self.position = self.position.max(joined.previous());
+    /// Skips what was logged before the account joined, in the log of this epoch.
+    pub fn start_at(&mut self, joined: Position, epoch: LogEpoch) {
+        if joined.previous() > self.position {
+            self.position = joined.previous();
+            self.epoch = epoch;
+        }
     }
 
     pub fn is_live(&self) -> bool {
@@ -91,7 +96,7 @@ impl Conversation {
             && self.log.subscription == Subscription::None
             && !self.is_blocked(ctx.me.account, ctx.people)
             // Members whose devices are unknown are looked up first, or their entries could not be checked.
-            && self.others(ctx.me.account).all(|account| ctx.people.get(&account).is_some());
+            && self.others(ctx.me.account).all(|a| ctx.people.get(&a).is_some() || ctx.people.is_gone(&a));
         if !wanted {
             return;
         }
@@ -111,6 +116,15 @@ impl Conversation {
         }
         self.log.subscription = Subscription::None;
         self.subscribe(ctx, relay);
+    }
+
+    /// A position is missing: the log is read once more; at once the first time, then after a while.
+    pub fn reread(&mut self, ctx: &mut Ctx, relay: &mut RelayOut) {
+        if self.log.hole.replace(self.log.position) == Some(self.log.position) {
+            self.stall(ctx);
+        } else {
+            self.resubscribe(ctx, relay);
+        }
     }
 
     /// An account has to be looked up first: what follows is read again once it is known.
@@ -227,9 +241,11 @@ impl Conversation {
             self.log.subscription = Subscription::RollingBack { common, load };
             return true;
         }
-        self.log.position = self.log.position.min(common);
-        self.log.known_head = self.log.known_head.min(common);
-        self.log.durable = self.log.durable.min(common);
+        // Below its own joining there is nothing for this account.
+        let floor = common.max(self.joined_at(ctx.me.account).previous());
+        self.log.position = self.log.position.min(floor);
+        self.log.known_head = self.log.known_head.min(floor);
+        self.log.durable = self.log.durable.min(floor);
         // Nothing in the tail keeps a position beyond: those of held messages go too.
         let held: Vec<_> = self.tail.iter().filter(|(_, m)| m.position.is_some_and(|p| p > common)).collect();
         let held: Vec<_> = held.into_iter().map(|(id, _)| *id).collect();
@@ -276,22 +292,20 @@ impl Conversation {
     }
 
     /// The relay says who the members are.
-    pub fn on_membership(&mut self, ctx: &mut Ctx, membership: Membership) {
+    pub fn on_membership(&mut self, ctx: &mut Ctx, membership: Membership, epoch: LogEpoch) {
         let was_member = self.member;
         let changed = membership != self.membership;
         self.membership = membership;
         self.creation = None;
         self.member = self.membership.members.contains_key(&ctx.me.account);
         if self.member {
-            let joined = self.joined_at(ctx.me.account);
-            if joined.previous() > self.log.position {
-                // Joined, or joined again: what was logged in between is not for this account.
-                self.log.start_at(joined);
-            }
+            // Joined, or joined again: what was logged in between is not for this account.
+            self.log.start_at(self.joined_at(ctx.me.account), epoch);
         } else {
             self.log.subscription = Subscription::None;
         }
         self.pump = true;
+        self.members_news = true;
         if changed || was_member != self.member || !self.announced {
             self.touch(ctx.fx);
         }

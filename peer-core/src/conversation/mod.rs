@@ -20,7 +20,7 @@ use sotto_protocol::link::Holding;
 use sotto_protocol::membership::{Membership, SignedChange};
 use sotto_protocol::presence::Capability;
 use sotto_protocol::{
-    AccountId, ConversationId, ConversationKind, DeviceId, Frame, Position, Seq, UnixMillis, limits,
+    AccountId, ConversationId, ConversationKind, DeviceId, Frame, Handle, Position, Seq, UnixMillis, limits,
 };
 
 use crate::content::{Body, Content};
@@ -143,6 +143,10 @@ pub(crate) struct Conversation {
     capability_news: bool,
     /// Whether the user was told of it.
     pub announced: bool,
+    /// The members that the user was last told, and whether this account is one.
+    told: (Vec<Handle>, bool),
+    /// The members, or what is known of them, may have changed.
+    pub members_news: bool,
     pub log: LogState,
     pub authors: BTreeMap<DeviceId, Author>,
     pub tail: BTreeMap<(DeviceId, Seq), TailMessage>,
@@ -189,6 +193,8 @@ impl Conversation {
             capabilities: BTreeMap::new(),
             capability_news: false,
             announced: false,
+            told: Default::default(),
+            members_news: false,
             log: LogState::default(),
             authors: BTreeMap::new(),
             tail: BTreeMap::new(),
@@ -210,7 +216,6 @@ impl Conversation {
             dirty_authors: BTreeSet::new(),
             pump: false,
         };
-        conversation.log.start_at(conversation.joined_at(ctx.me.account));
         conversation.touch(ctx.fx);
         conversation
     }
@@ -229,6 +234,8 @@ impl Conversation {
             capabilities: record.capabilities,
             capability_news: false,
             announced: record.announced,
+            told: Default::default(),
+            members_news: false,
             log: LogState::restore(record.log_epoch, record.position, record.known_head, record.resume_at),
             authors: BTreeMap::new(),
             tail: BTreeMap::new(),
@@ -414,7 +421,25 @@ impl Conversation {
         self.announced = true;
         self.touch(ctx.fx);
         let view = self.view(ctx.me, ctx.people);
+        self.told = (view.members.clone(), view.member);
         ctx.fx.notify(Event::Conversation(view));
+    }
+
+    /// What an earlier run told the user.
+    pub fn restore_told(&mut self, me: &Identity, people: &People) {
+        let view = self.view(me, people);
+        self.told = (view.members, view.member);
+    }
+
+    /// Tells the user of members who came or went.
+    pub fn announce_members(&mut self, ctx: &mut Ctx) {
+        if !std::mem::take(&mut self.members_news) || !self.announced {
+            return;
+        }
+        let view = self.view(ctx.me, ctx.people);
+        if self.told != (view.members, view.member) {
+            self.announce(ctx);
+        }
     }
 
     pub fn view(&self, me: &Identity, people: &People) -> ConversationView {

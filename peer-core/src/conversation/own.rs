@@ -438,6 +438,10 @@ impl Conversation {
 
     /// Own messages that are not in the log.
     pub(super) fn unacked(&self, me: &Identity) -> u64 {
+        if !self.member {
+            // Nobody takes anything of a group that was left.
+            return 0;
+        }
         let logged = self.authors.get(&me.device).map_or(Seq(0), |author: &Author| author.logged);
         self.own.last.0.saturating_sub(logged.0) + self.own.displaced.len() as u64
     }

@@ -85,8 +85,19 @@ impl Conversation {
             return outcome;
         }
         let id = (frame.body().device, frame.body().seq);
-        let Some(key) = ctx.people.key(&id.0, ctx.me) else { return EntryOutcome::UnknownDevice(id.0) };
-        let Some(account) = ctx.people.owner(&id.0, ctx.me) else { return EntryOutcome::UnknownDevice(id.0) };
+        let known = ctx.people.key(&id.0, ctx.me).zip(ctx.people.owner(&id.0, ctx.me));
+        let Some((key, account)) = known else {
+            if !ctx.people.is_device_gone(&id.0) {
+                return EntryOutcome::UnknownDevice(id.0);
+            }
+            ctx.fx.notify(Event::Gap {
+                conversation: self.id,
+                range: GapRange::Messages(id_in(self.id, id), id_in(self.id, id)),
+                why: "its author's account was deleted, so that nobody can say whose it is".into(),
+            });
+            self.read_up_to(ctx, position);
+            return EntryOutcome::Read;
+        };
         self.stir(ctx.fx);
         if !ctx.verified.verify(&frame, &key) {
             // The relay lies, or its disk does. The position counts, the forgery does not.
@@ -152,19 +163,28 @@ impl Conversation {
             self.read_up_to(ctx, position);
             return EntryOutcome::Read;
         };
-        let Some(key) = ctx.people.key(&claims.device, ctx.me) else {
-            return EntryOutcome::UnknownAccount(claims.account);
-        };
+        let key = ctx.people.key(&claims.device, ctx.me);
+        // Of an account that was deleted nothing can be checked: the relay is believed.
+        let gone = key.is_none()
+            && (ctx.people.is_gone(&claims.account) || ctx.people.is_device_gone(&claims.device));
+        if key.is_none() && !gone {
+            return match ctx.people.get(&claims.account) {
+                Some(_) => EntryOutcome::UnknownDevice(claims.device),
+                None => EntryOutcome::UnknownAccount(claims.account),
+            };
+        }
         if let Action::Create { members, .. } | Action::Add { members } = &claims.action {
             let me = ctx.me.account;
-            if let Some(new) =
-                members.iter().find(|account| **account != me && ctx.people.get(account).is_none())
-            {
+            let unknown = |account: &AccountId| {
+                *account != me && ctx.people.get(account).is_none() && !ctx.people.is_gone(account)
+            };
+            if let Some(new) = members.iter().find(|account| unknown(account)) {
                 return EntryOutcome::UnknownAccount(*new);
             }
         }
-        let good = signed.verify(&key, &Ed25519).is_ok()
-            && ctx.people.owner(&claims.device, ctx.me) == Some(claims.account);
+        let good = gone
+            || key.is_some_and(|key| signed.verify(&key, &Ed25519).is_ok())
+                && ctx.people.owner(&claims.device, ctx.me) == Some(claims.account);
         if !good {
             ctx.fx.notify(Event::Alarm {
                 about: "the relay".into(),
@@ -175,6 +195,7 @@ impl Conversation {
         } else if claims.epoch == self.membership.epoch.next() {
             let _ = self.membership.apply(&claims, position);
             self.member = self.membership.members.contains_key(&ctx.me.account);
+            self.members_news = true;
         }
         self.read_up_to(ctx, position);
         EntryOutcome::Read

@@ -135,7 +135,7 @@ pub(crate) struct Link {
     /// Why there is no better path, for people.
     pub why: Option<String>,
     /// What the user was last told.
-    pub told: Option<(LinkPath, PathState)>,
+    pub told: Option<LinkPath>,
 }
 
 impl Link {

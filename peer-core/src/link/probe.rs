@@ -91,6 +91,8 @@ impl Prober {
         self.outstanding.drain(..=at);
         self.smoothed = Some(match self.smoothed {
             None => (sample, sample / 2),
+            // It waited for a path that was dead: that says how long the path was, not how far the other side is.
+            Some(known) if self.state == PathState::Dead => known,
             Some((rtt, variation)) => {
                 let deviation = rtt.abs_diff(sample);
                 ((rtt * 7 + sample) / 8, (variation * 3 + deviation) / 4)
@@ -163,8 +165,10 @@ mod tests {
             seen.push(prober.state);
         }
         assert_eq!(seen, [PathState::Suspect, PathState::Suspect, PathState::Dead, PathState::Dead]);
-        prober.on_pong(now + ms(5), last);
+        let rtt = prober.rtt();
+        prober.on_pong(now + ms(900), last);
         assert_eq!(prober.state, PathState::Valid);
+        assert_eq!(prober.rtt(), rtt, "an answer out of a dead path measures nothing");
     }
 
     #[test]

@@ -30,6 +30,9 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
 pub(super) struct PendingCommit {
     pub id: CommandId,
     until: Duration,
+    action: Action,
+    /// Refused because the membership is at this epoch already: waits until that is known here.
+    pub after: Option<MembershipEpoch>,
 }
 
 type Outcome = Result<Option<Reply>, CommandError>;
@@ -249,6 +252,14 @@ impl Peer {
         if self.commits.contains_key(&conversation) {
             return Err(CommandError::Refused("another change of this group is under way".into()));
         }
+        let until = self.fx.now.monotonic + COMMIT_PATIENCE;
+        self.timers.set_earlier(Timer::Commands, until);
+        self.push_commit(conversation, action.clone())?;
+        self.commits.insert(conversation, PendingCommit { id, until, action, after: None });
+        Ok(None)
+    }
+
+    fn push_commit(&mut self, conversation: ConversationId, action: Action) -> Result<(), CommandError> {
         let change = Change {
             conversation,
             epoch: self.conversation(conversation)?.membership.epoch.next(),
@@ -258,18 +269,35 @@ impl Peer {
         };
         let change = SignedChange::sign(&change, |message| self.me.key.sign(message));
         self.relay.push(&Request::Commit { change });
-        let until = self.fx.now.monotonic + COMMIT_PATIENCE;
-        self.timers.set_earlier(Timer::Commands, until);
-        self.commits.insert(conversation, PendingCommit { id, until });
-        Ok(None)
+        Ok(())
+    }
+
+    /// Makes a change anew that was refused because another came first, once that other one is known.
+    pub(super) fn retry_commit(&mut self, id: ConversationId) {
+        let Some(pending) = self.commits.get(&id) else { return };
+        let known = self.conversations.get(&id).map(|c| c.membership.epoch);
+        if pending.after.is_none_or(|after| known < Some(after)) {
+            return;
+        }
+        let (command, action) = (pending.id, pending.action.clone());
+        let again = self.group(id).and_then(|()| self.push_commit(id, action));
+        match again {
+            Ok(()) => {
+                if let Some(pending) = self.commits.get_mut(&id) {
+                    pending.after = None;
+                }
+            }
+            Err(error) => {
+                self.commits.remove(&id);
+                self.fx.reply(command, Err(error));
+            }
+        }
     }
 
     /// Who was added cannot see what was before: the group's name is said again.
-    pub(super) fn after_commit(&mut self, id: ConversationId) {
+    pub(super) fn say_name(&mut self, id: ConversationId) {
         let Some(conversation) = self.conversations.get(&id) else { return };
-        if conversation.kind() == ConversationKind::Group
-            && conversation.member
-            && conversation.membership.epoch > MembershipEpoch(1)
+        if conversation.member
             && let Some(name) = conversation.name.as_deref().map(Text::truncated)
         {
             let _ = self.say(id, Body::Rename { name });

@@ -14,10 +14,11 @@ use crate::content::Ephemeral;
 use crate::conversation::Conversation;
 use crate::effects::Gated;
 use crate::identity::Identity;
-use crate::io::{Channel, Event, LinkCommand, LinkEvent, LinkPath, Output, PathPolicy, PathState, Socket};
+use crate::io::{Channel, Event, LinkCommand, LinkEvent, LinkPath, Output, PathPolicy, Socket};
 use crate::link::{Link, LinkCtx, LinkCursor, Upshot};
 use crate::seal;
 use crate::sequence::SeqSet;
+use crate::timers::Timer;
 
 /// Beyond this many linked devices a conversation relies on the relay's fan-out.
 const LINKS_A_CONVERSATION: usize = 8;
@@ -27,6 +28,9 @@ const LINKS: usize = 64;
 
 /// Conversations quiet for longer get no link until something happens there.
 const ACTIVE: Duration = Duration::from_secs(3600);
+
+/// Device lists of who is linked to are fetched this often: a revoked device keeps no link.
+const LIST_AGE: Duration = Duration::from_secs(600);
 
 /// An ACK owed to a link.
 pub(super) struct Ack {
@@ -135,6 +139,7 @@ impl Peer {
             return;
         }
         self.early_offers.retain(|_, (at, _)| *at + EARLY_OFFER_LIFE > now);
+        self.refresh_linked(&wanted);
         for device in wanted.into_iter().take(LINKS) {
             self.ensure_link(device);
             match self.early_offers.remove(&device) {
@@ -145,6 +150,19 @@ impl Peer {
                 }),
             }
         }
+    }
+
+    /// Fetches the device lists of linked accounts again, once they have grown old.
+    fn refresh_linked(&mut self, wanted: &BTreeSet<DeviceId>) {
+        let owners = wanted.iter().filter_map(|device| self.people.owner(device, &self.me));
+        let accounts: BTreeSet<AccountId> = owners.take(LINKS).collect();
+        if accounts.is_empty() || !self.session.is_ready(Socket::Signal) {
+            return;
+        }
+        for account in accounts {
+            self.refresh_account(account, LIST_AGE);
+        }
+        self.timers.set_earlier(Timer::People, self.fx.now.monotonic + LIST_AGE);
     }
 
     fn link_ready(&mut self, device: DeviceId) {
@@ -340,10 +358,10 @@ impl Peer {
                 LinkPath::None if relay => LinkPath::Relay,
                 path => path,
             };
-            let state = link.state();
-            let told = (path, if state == PathState::Valid { PathState::Valid } else { PathState::New });
-            if link.told != Some(told) {
-                link.told = Some(told);
+            // A new link is told of with its first round trip.
+            let measured = link.rtt().is_some() || !matches!(path, LinkPath::Direct | LinkPath::Turn);
+            if measured && link.told != Some(path) {
+                link.told = Some(path);
                 changed.push((link.account, link.device, path, link.rtt()));
             }
         }

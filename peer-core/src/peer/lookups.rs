@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sotto_protocol::device_list::SignedEntry;
-use sotto_protocol::rest::{Account, DeviceChain};
-use sotto_protocol::{AccountId, ConversationId, Handle};
+use sotto_protocol::rest::{Account, DeviceChain, DeviceRecord};
+use sotto_protocol::{AccountId, ConversationId, DeviceId, Handle};
 
 use super::Peer;
 use super::session::{parse, problem};
@@ -27,6 +27,7 @@ pub(super) enum Ask {
     Handle(Handle),
     Profile(AccountId),
     Devices(AccountId, Handle),
+    Device(DeviceId),
     Command(CommandId),
 }
 
@@ -35,6 +36,10 @@ pub(super) struct Lookups {
     asked: BTreeMap<HttpId, Ask>,
     /// Accounts being looked up.
     open: BTreeSet<AccountId>,
+    /// Devices being looked up.
+    open_devices: BTreeSet<DeviceId>,
+    /// By account: devices that must be in its list, or nobody vouches for them.
+    expected: BTreeMap<AccountId, BTreeSet<DeviceId>>,
     /// Accounts to look up again.
     again: BTreeSet<AccountId>,
     /// Commands that wait for handles to be known.
@@ -66,6 +71,9 @@ impl Peer {
             Some(Ask::Challenge) => self.on_challenge(result),
             Some(Ask::Session) => self.on_token(result),
             Some(Ask::Handle(handle)) => self.on_handle(handle, result),
+            Some(Ask::Profile(account) | Ask::Devices(account, _)) if is_absent(&result) => {
+                self.account_is_gone(account);
+            }
             Some(Ask::Profile(account)) => match parse::<Account>(result) {
                 Ok(found) => self.ask_devices(account, found.handle),
                 Err(why) => self.lookup_failed(account, &why),
@@ -74,6 +82,7 @@ impl Peer {
                 Ok(chain) => self.learn(account, handle, chain.entries),
                 Err(why) => self.lookup_failed(account, &why),
             },
+            Some(Ask::Device(device)) => self.on_device(device, result),
             Some(Ask::Command(id)) => {
                 let reply = match result {
                     Ok(response) if (200..300).contains(&response.status) => Ok(Reply::Done),
@@ -108,12 +117,67 @@ impl Peer {
 
     /// Looks an account up, unless that is under way.
     pub(super) fn want_account(&mut self, account: AccountId, handle: Option<Handle>) {
-        if account == self.me.account || !self.lookups.open.insert(account) {
+        if account == self.me.account || self.people.is_gone(&account) || !self.lookups.open.insert(account) {
             return;
         }
-        match handle {
+        self.people.set_checked(account, self.fx.now.monotonic);
+        let known = || self.people.get(&account).map(|contact| contact.handle.clone());
+        match handle.or_else(known) {
             Some(handle) => self.ask_devices(account, handle),
             None => self.ask(Ask::Profile(account), HttpRequest::get(format!("/v1/accounts/{account}"))),
+        }
+    }
+
+    /// Fetches an account's list again if that was not done for `age`: a device may have been revoked.
+    pub(super) fn refresh_account(&mut self, account: AccountId, age: Duration) {
+        let now = self.fx.now.monotonic;
+        if self.people.checked(&account).is_none_or(|checked| now >= checked + age) {
+            self.want_account(account, None);
+        }
+    }
+
+    /// Looks up whose a device is, unless that is under way.
+    pub(super) fn want_device(&mut self, device: DeviceId) {
+        if self.lookups.open_devices.insert(device) {
+            self.ask(Ask::Device(device), HttpRequest::get(format!("/v1/devices/{device}")));
+        }
+    }
+
+    fn on_device(&mut self, device: DeviceId, result: Result<HttpResponse, String>) {
+        self.lookups.open_devices.remove(&device);
+        if is_absent(&result) {
+            return self.device_is_gone(device);
+        }
+        match parse::<DeviceRecord>(result) {
+            Ok(record) if record.device == device && !self.people.is_gone(&record.account) => {
+                self.lookups.expected.entry(record.account).or_default().insert(device);
+                self.want_account(record.account, None);
+            }
+            Ok(_) => self.device_is_gone(device),
+            // Whoever waits for it asks again.
+            Err(why) => tracing::debug!(%device, why, "a device could not be looked up"),
+        }
+    }
+
+    fn device_is_gone(&mut self, device: DeviceId) {
+        tracing::info!(%device, "nobody can say whose this device is");
+        self.people.set_device_gone(device);
+        self.pump_all();
+    }
+
+    fn account_is_gone(&mut self, account: AccountId) {
+        tracing::info!(%account, "the account was deleted");
+        self.lookups.open.remove(&account);
+        self.people.set_gone(account);
+        for device in self.lookups.expected.remove(&account).unwrap_or_default() {
+            self.people.set_device_gone(device);
+        }
+        self.pump_all();
+    }
+
+    fn pump_all(&mut self) {
+        for conversation in self.conversations.values_mut() {
+            conversation.pump = true;
         }
     }
 
@@ -141,9 +205,16 @@ impl Peer {
             });
             return;
         }
-        for conversation in self.conversations.values_mut() {
-            conversation.pump = true;
+        for device in self.lookups.expected.remove(&account).unwrap_or_default() {
+            if self.people.owner(&device, &self.me) != Some(account) {
+                self.people.set_device_gone(device);
+            }
         }
+        self.pump_all();
+        for conversation in self.conversations.values_mut() {
+            conversation.members_news |= conversation.membership.members.contains_key(&account);
+        }
+        self.fx.dirty = true;
         self.links_due = true;
         let waiting = std::mem::take(&mut self.lookups.waiting);
         for (id, command, until) in waiting {
@@ -163,6 +234,8 @@ impl Peer {
     }
 
     pub(super) fn retry_lookups(&mut self) {
+        // Lists that have grown old are fetched again with the links that need them.
+        self.links_due = true;
         for account in std::mem::take(&mut self.lookups.again) {
             self.want_account(account, None);
         }
@@ -222,6 +295,11 @@ impl Peer {
         }
         self.expire_commits();
     }
+}
+
+/// Whether the server says that there is no such thing.
+fn is_absent(result: &Result<HttpResponse, String>) -> bool {
+    result.as_ref().is_ok_and(|response| response.status == 404)
 }
 
 /// The handles that a command names.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use sotto_protocol::cbor::Text;
 use sotto_protocol::presence::{PresenceState, StatusText};
+use sotto_protocol::signal::{ClientMessage, PresenceChange};
 use sotto_protocol::{AccountId, ConversationId, DeviceId, Frame, Seq, cbor, limits};
 
 use crate::content::Content;
@@ -77,6 +78,10 @@ pub struct Peer {
     held_sends: Vec<HeldSend>,
     policy: PathPolicy,
     presence: (PresenceState, Option<StatusText>),
+    /// What the user was last told of others.
+    presence_told: BTreeMap<AccountId, PresenceChange>,
+    /// What the server was last told, on this socket.
+    presence_said: Vec<ClientMessage>,
     /// The capabilities or who is watched changed: tell the server.
     presence_due: bool,
     ice_servers: Vec<String>,
@@ -110,7 +115,10 @@ impl Peer {
                 .restore(AccountId(account), store::decode(Table::Account, &row.value)?)
                 .map_err(|e| RestoreError::Row { table: Table::Account.name(), reason: e.to_string() })?;
         }
-        let conversations = restore_conversations(&me, now.monotonic, &rows)?;
+        let mut conversations = restore_conversations(&me, now.monotonic, &rows)?;
+        for conversation in conversations.values_mut() {
+            conversation.restore_told(&me, &people);
+        }
         let mut peer = Self {
             fx,
             timers: Timers::default(),
@@ -128,6 +136,8 @@ impl Peer {
             held_sends: Vec::new(),
             policy: settings.policy,
             presence: (PresenceState::Online, None),
+            presence_told: BTreeMap::new(),
+            presence_said: Vec::new(),
             presence_due: true,
             ice_servers: Vec::new(),
             links_due: true,
@@ -259,6 +269,7 @@ impl Peer {
         let Self { fx, timers, me, people, verified, conversations, .. } = self;
         let mut ctx = Ctx { fx, timers, me, people, verified };
         for conversation in conversations.values_mut() {
+            conversation.announce_members(&mut ctx);
             conversation.save(&mut ctx);
             conversation.emit_diffs(ctx.fx);
             conversation.arm_cursor(&mut ctx);

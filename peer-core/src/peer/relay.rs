@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sotto_protocol::membership::{Membership, SignedChange};
+use sotto_protocol::membership::{Action, Membership, SignedChange};
 use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Request};
-use sotto_protocol::{ConversationId, MembershipEpoch, Position, cbor, limits};
+use sotto_protocol::{ConversationId, LogEpoch, MembershipEpoch, Position, cbor, limits};
 
 use super::Peer;
 use crate::conversation::{Conversation, EntryOutcome};
@@ -41,8 +41,8 @@ impl Peer {
     fn on_relay_event(&mut self, event: Event) {
         match event {
             Event::Ready { .. } => self.socket_ready(Socket::Relay),
-            Event::Conversation { conversation, membership, .. } => {
-                self.on_membership(conversation, membership)
+            Event::Conversation { conversation, membership, log_epoch, .. } => {
+                self.on_membership(conversation, membership, log_epoch);
             }
             Event::Listed {} => {}
             Event::Subscribed { conversation, log_epoch, head, last_seq } => {
@@ -102,7 +102,7 @@ impl Peer {
         }
     }
 
-    fn on_membership(&mut self, id: ConversationId, membership: Membership) {
+    fn on_membership(&mut self, id: ConversationId, membership: Membership, log_epoch: LogEpoch) {
         if !self.conversations.contains_key(&id) {
             if !membership.members.contains_key(&self.me.account) {
                 return;
@@ -110,7 +110,8 @@ impl Peer {
             // Somebody else began it: it is a request until the user accepts. Shown with its first message.
             self.add_conversation(id, membership.clone(), Consent::Request);
         }
-        self.with(id, |conversation, ctx| conversation.on_membership(ctx, membership));
+        self.with(id, |conversation, ctx| conversation.on_membership(ctx, membership, log_epoch));
+        self.retry_commit(id);
         self.want_people_of(id);
         self.links_due = true;
     }
@@ -131,6 +132,7 @@ impl Peer {
     }
 
     fn on_entry(&mut self, id: ConversationId, position: Position, body: EntryBody) {
+        let added_by_me = self.is_own_addition(&body);
         let outcome = self.with_relay(id, |conversation, ctx, relay| {
             let outcome = match body {
                 EntryBody::Message(frame) if frame.body().conversation != id => EntryOutcome::Ignored,
@@ -139,20 +141,22 @@ impl Peer {
                 EntryBody::Known(device, seq) => conversation.receive_known(ctx, position, (device, seq)),
             };
             if outcome == EntryOutcome::Hole {
-                conversation.resubscribe(ctx, relay);
+                conversation.reread(ctx, relay);
             }
             outcome
         });
         match outcome {
             Some(EntryOutcome::UnknownAccount(account)) => self.stall(id, account),
-            Some(EntryOutcome::UnknownDevice(_)) => {
-                // A device added lately: the members' lists are fetched again.
-                let members: Vec<_> = self.conversations[&id].others(self.me.account).collect();
-                for account in members {
-                    self.stall(id, account);
-                }
+            Some(EntryOutcome::UnknownDevice(device)) => {
+                // Added lately, or of a member who has left since.
+                self.with(id, |conversation, ctx| conversation.stall(ctx));
+                self.want_device(device);
             }
             Some(EntryOutcome::Read) => {
+                if added_by_me {
+                    self.say_name(id);
+                }
+                self.retry_commit(id);
                 self.links_due = true;
                 self.presence_due |=
                     self.conversations.get_mut(&id).is_some_and(|c| c.take_capability_news());
@@ -176,7 +180,13 @@ impl Peer {
         if let Some(command) = self.commits.remove(&id) {
             self.fx.reply(command.id, Ok(Reply::Done));
         }
-        self.after_commit(id);
+    }
+
+    fn is_own_addition(&self, body: &EntryBody) -> bool {
+        let EntryBody::Membership(change) = body else { return false };
+        change.claims().is_ok_and(|claims| {
+            claims.device == self.me.device && matches!(claims.action, Action::Add { .. })
+        })
     }
 
     fn on_commit_refused(
@@ -187,6 +197,13 @@ impl Peer {
         detail: &str,
     ) {
         tracing::debug!(conversation = %id, %current, ?code, "a membership change was refused");
+        if code == ErrorCode::Epoch && self.commits.contains_key(&id) {
+            // Another change came first: made anew once that is known here.
+            if let Some(pending) = self.commits.get_mut(&id) {
+                pending.after = Some(current);
+            }
+            return self.retry_commit(id);
+        }
         if let Some(command) = self.commits.remove(&id) {
             self.fx.reply(command.id, Err(CommandError::Refused(detail.to_owned())));
         }

@@ -201,6 +201,7 @@ impl Peer {
             Socket::Signal => {
                 self.timers.set(Timer::Ping, self.fx.now.monotonic + PING);
                 self.presence_due = true;
+                self.presence_said.clear();
                 self.links_due = true;
             }
             Socket::Relay => {

@@ -14,6 +14,9 @@ use std::time::Duration;
 const EARLY_OFFERS: usize = 64;
 pub(super) const EARLY_OFFER_LIFE: Duration = Duration::from_secs(15);
 
+/// A device list is not fetched again within this time, however suspicious its account looks.
+const SUSPICIOUS: Duration = Duration::from_secs(5);
+
 impl Peer {
     pub(super) fn on_signal_message(&mut self, message: &[u8]) {
         let Ok(message) = serde_json::from_slice::<ServerMessage>(message) else {
@@ -77,6 +80,13 @@ impl Peer {
                 link.seen(now);
             }
             self.links_due = true;
+        } else if self.links.values().any(|link| link.account == account && link.is_usable()) {
+            // Gone from the server but not from its link: its device may have been revoked.
+            self.refresh_account(account, SUSPICIOUS);
+        }
+        let told = self.presence_told.insert(account, change.clone());
+        if told.as_ref() == Some(&change) {
+            return;
         }
         self.fx.mention(Event::Presence {
             handle,
@@ -103,8 +113,16 @@ impl Peer {
         own.truncate(sotto_protocol::limits::MAX_PRESENCE);
         watched.truncate(sotto_protocol::limits::MAX_PRESENCE / 4);
         let (state, text) = self.presence.clone();
-        send_signal(&mut self.fx, &ClientMessage::PresenceSet { state, text, capabilities: Some(own) });
-        send_signal(&mut self.fx, &ClientMessage::PresenceSubscribe { capabilities: watched });
+        let say = vec![
+            ClientMessage::PresenceSet { state, text, capabilities: Some(own) },
+            ClientMessage::PresenceSubscribe { capabilities: watched },
+        ];
+        if self.presence_said != say {
+            for message in &say {
+                send_signal(&mut self.fx, message);
+            }
+            self.presence_said = say;
+        }
     }
 }
 

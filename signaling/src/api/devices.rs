@@ -4,17 +4,45 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router, extract::State};
 use sotto_protocol::device_list::{DeviceChange, DeviceList, DeviceListError, SignedEntry};
-use sotto_protocol::rest::{DeviceChain, Problem};
+use sotto_protocol::rest::{DeviceChain, DeviceRecord, Problem};
 use sotto_protocol::{AccountId, DeviceId};
 
-use super::extract::{ApiJson, ApiPath};
+use super::extract::{ApiJson, ApiPath, Reader};
 use crate::Signaling;
 use crate::problem::ApiError;
 use crate::store::{AccountState, DeviceEffect};
 use crate::verify::{CheckedBefore, Ring};
 
 pub(crate) fn router() -> Router<Signaling> {
-    Router::new().route("/v1/accounts/{account}/devices", get(devices).post(append))
+    Router::new()
+        .route("/v1/accounts/{account}/devices", get(devices).post(append))
+        .route("/v1/devices/{device}", get(device))
+}
+
+#[utoipa::path(
+    get,
+    path = "/v1/devices/{device}",
+    tag = "Devices",
+    summary = "Whose a device is",
+    description = "For who meets a device that is new, as in a group whose member has left since. Proves nothing by \
+        itself: fetch the account's device list, and find the device there. Revoked devices are found too.",
+    params(("device" = String, Path, description = "32 lower-case hex digits")),
+    responses(
+        (status = 200, description = "The device", body = DeviceRecord),
+        (status = 401, description = "`unauthenticated`", body = Problem),
+        (status = 404, description = "`not-found`: there is none, or its account was deleted", body = Problem),
+    ),
+    security(("session" = []))
+)]
+pub(crate) async fn device(
+    State(signaling): State<Signaling>,
+    _: Reader,
+    ApiPath(device): ApiPath<DeviceId>,
+) -> Result<Json<DeviceRecord>, ApiError> {
+    match signaling.0.store.device(device).await? {
+        Some((record, AccountState::Active | AccountState::Disabled)) => Ok(Json(record)),
+        Some((_, AccountState::Deleted)) | None => Err(ApiError::Unknown("device")),
+    }
 }
 
 #[utoipa::path(

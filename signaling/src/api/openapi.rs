@@ -24,6 +24,7 @@ use crate::socket::session;
         accounts::delete_account,
         devices::devices,
         devices::append,
+        devices::device,
         session::upgrade,
     ),
     modifiers(&Bearer),

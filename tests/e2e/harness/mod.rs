@@ -46,7 +46,7 @@ pub struct Setup {
     pub peers: Vec<Peer>,
     pub conversation: String,
     // Last: the folder goes when the processes have.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Setup {
@@ -65,13 +65,20 @@ impl Setup {
         for peer in &mut peers {
             peer.conversation.clone_from(&conversation);
         }
-        let setup = Self { server, peers, conversation, _folder: folder };
+        let setup = Self { server, peers, conversation, folder };
         setup.peers[0].send("hello");
         for peer in &setup.peers[1..] {
             peer.heard("the request", |seen| seen.texts().any(|text| text == "hello"));
             peer.call("accept", serde_json::json!({ "conversation": setup.conversation }));
         }
         setup
+    }
+
+    /// Somebody who is signed up and no member.
+    pub fn stranger(&self, name: &str) -> Peer {
+        let mut peer = Peer::sign_up(&self.folder.path().join(name), name, &self.server);
+        peer.conversation.clone_from(&self.conversation);
+        peer
     }
 
     /// The same, once each is linked to each, directly.

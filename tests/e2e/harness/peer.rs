@@ -18,6 +18,8 @@ pub struct Seen {
     answers: HashMap<u64, Value>,
     /// `message` notifications, of all lives of the process.
     messages: Vec<Value>,
+    /// The last `conversation` notification.
+    conversation: Value,
     /// Notifications of other kinds, the last ones.
     others: VecDeque<Value>,
     ended: bool,
@@ -27,6 +29,11 @@ impl Seen {
     /// The texts of the `message` notifications so far.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.messages.iter().filter_map(|message| message["text"].as_str())
+    }
+
+    /// What was last notified of a conversation.
+    pub fn conversation(&self) -> &Value {
+        &self.conversation
     }
 
     /// The ids of the `message` notifications so far.
@@ -229,9 +236,11 @@ fn spawn(profile: &Path, seen: &Shared) -> (Child, ChildStdin) {
         for line in stdout.lines().map_while(Result::ok) {
             // The last line of a killed process may be half a line.
             let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
-            let mut seen = seen.lock().unwrap();
+            // A test that failed meanwhile wants nothing more.
+            let Ok(mut seen) = seen.lock() else { return };
             match (value["id"].as_u64(), value["method"].as_str()) {
                 (Some(id), None) => drop(seen.answers.insert(id, value)),
+                (_, Some("conversation")) => seen.conversation = value["params"].clone(),
                 (_, Some("message")) => seen.messages.push(value["params"].clone()),
                 _ => {
                     seen.others.push_back(value);
@@ -242,7 +251,8 @@ fn spawn(profile: &Path, seen: &Shared) -> (Child, ChildStdin) {
             }
             changed.notify_all();
         }
-        seen.lock().unwrap().ended = true;
+        let Ok(mut seen) = seen.lock() else { return };
+        seen.ended = true;
         changed.notify_all();
     });
     (child, stdin)
