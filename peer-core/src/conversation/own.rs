@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sotto_protocol::cbor::Bounded;
 use sotto_protocol::relay::Request;
-use sotto_protocol::{DeviceId, Frame, FrameBody, MessageId, Position, Seq, limits};
+use sotto_protocol::{AccountId, DeviceId, Frame, FrameBody, MessageId, Position, Seq, limits};
 
 use super::timeline::DisplayKey;
 use super::{Author, Conversation, Ctx, Stage, TailMessage, unlogged_id};
@@ -49,7 +49,7 @@ pub(super) struct Outbox {
     signed: Seq,
     unsigned: Vec<FrameBody>,
     /// Frames that are logged but may still be wanted by a link.
-    recent: BTreeMap<Seq, Frame>,
+    recent: BTreeMap<Seq, (Frame, Position)>,
     /// Messages whose seqs were taken by others of this device, unknown to this (older) copy of the profile: they
     /// wait for new ones.
     pub displaced: BTreeMap<Seq, Content>,
@@ -394,7 +394,7 @@ impl Conversation {
     ) {
         let Some(frame) = message.frame else { return };
         if id.0 == ctx.me.device {
-            self.own.recent.insert(id.1, frame.clone());
+            self.own.recent.insert(id.1, (frame.clone(), position));
             while self.own.recent.len() > RECENT {
                 self.own.recent.pop_first();
             }
@@ -406,16 +406,16 @@ impl Conversation {
     }
 
     /// The frames that a link may be sent now: own ones, in order, within the window and what the peer grants.
-    pub fn frames_for_link(&mut self, me: &Identity, cursor: &mut LinkCursor) -> Vec<Frame> {
+    pub fn frames_for_link(&mut self, me: &Identity, to: AccountId, cursor: &mut LinkCursor) -> Vec<Frame> {
+        let joined = self.joined_at(to);
         let mut frames = Vec::new();
         let mut seq = cursor.sent.max(cursor.acked).next();
         while seq <= self.own.durable
             && seq.0 - cursor.acked.0 <= u64::from(cursor.credit).min(limits::WINDOW)
             && cursor.unacked_bytes() < LINK_BYTES
         {
-            let held = self.tail.get(&(me.device, seq)).and_then(|message| message.frame.as_ref());
-            // Neither: it is logged, and long ago; the peer gets it from the log or asks for it.
-            if let Some(frame) = held.or_else(|| self.own.recent.get(&seq))
+            // Not held: it is logged, and long ago; the peer gets it from the log or asks for it.
+            if let Some(frame) = self.held(me, (me.device, seq), joined)
                 && !cursor.peer_holds(me.device, seq)
             {
                 cursor.sent_frame(seq, frame.weight());
@@ -427,13 +427,22 @@ impl Conversation {
         frames
     }
 
-    /// A frame that is held in memory.
-    pub fn frame(&self, me: &Identity, id: (DeviceId, Seq)) -> Option<Frame> {
+    /// A frame that is held in memory, for a member: what was logged before it joined is not for it.
+    pub fn frame(&self, me: &Identity, to: AccountId, id: (DeviceId, Seq)) -> Option<Frame> {
         if id.0 == me.device && id.1 > self.own.durable {
             return None;
         }
-        let held = self.tail.get(&id).and_then(|message| message.frame.clone());
-        held.or_else(|| if id.0 == me.device { self.own.recent.get(&id.1).cloned() } else { None })
+        self.held(me, id, self.joined_at(to)).cloned()
+    }
+
+    /// A frame that is held in memory, unless it was logged before this position.
+    fn held(&self, me: &Identity, id: (DeviceId, Seq), joined: Position) -> Option<&Frame> {
+        let recent = || self.own.recent.get(&id.1).filter(|_| id.0 == me.device);
+        let (frame, position) = match self.tail.get(&id) {
+            Some(message) => (message.frame.as_ref()?, message.position),
+            None => recent().map(|(frame, position)| (frame, Some(*position)))?,
+        };
+        position.is_none_or(|position| position >= joined).then_some(frame)
     }
 
     /// Own messages that are not in the log.

@@ -234,7 +234,7 @@ impl Peer {
                     break;
                 }
                 budget -= 1;
-                match conversation.frame(&self.me, (device, seq)) {
+                match conversation.frame(&self.me, link.account, (device, seq)) {
                     Some(frame) => link.send(&mut self.fx, &LinkFrame::Data { frame }),
                     None => stored.insert(seq),
                 }
@@ -265,12 +265,11 @@ impl Peer {
     fn on_frames(&mut self, to: DeviceId, id: ConversationId, wanted: &[Position], rows: &[Row]) {
         let Some(link) = self.links.get_mut(&to).filter(|link| link.is_usable()) else { return };
         // It may have been blocked, or have left, while the store was read.
-        if !self.conversations.get(&id).is_some_and(|c| c.may_link(link.account, &self.people)) {
-            return;
-        }
+        let conversation = self.conversations.get(&id).filter(|c| c.may_link(link.account, &self.people));
+        let Some(joined) = conversation.map(|c| c.joined_at(link.account)) else { return };
         for row in rows {
             let Ok(record) = store::decode::<MessageRecord>(Table::History, &row.value) else { continue };
-            if record.position.is_some_and(|position| wanted.contains(&position)) {
+            if record.position.is_some_and(|position| position >= joined && wanted.contains(&position)) {
                 link.send(&mut self.fx, &LinkFrame::Data { frame: record.frame });
             }
         }

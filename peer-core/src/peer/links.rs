@@ -302,7 +302,7 @@ impl Peer {
             .filter_map(crate::conversation::unlogged_id)
             .filter(|(device, seq)| *device != me && !cursor.peer_holds(*device, *seq))
             .take(limits::WINDOW as usize)
-            .filter_map(|message| conversation.frame(&self.me, message))
+            .filter_map(|message| conversation.frame(&self.me, link.account, message))
             .collect();
         for frame in lacked {
             link.send(&mut self.fx, &LinkFrame::Data { frame });

@@ -250,7 +250,11 @@ impl Peer {
                     linked_accounts.insert(link.account);
                 }
                 let Some(cursor) = link.cursors.get_mut(id) else { continue };
-                let frames = if usable { conversation.frames_for_link(ctx.me, cursor) } else { Vec::new() };
+                let frames = if usable {
+                    conversation.frames_for_link(ctx.me, link.account, cursor)
+                } else {
+                    Vec::new()
+                };
                 for frame in frames {
                     link.send(ctx.fx, &sotto_protocol::link::LinkFrame::Data { frame });
                 }

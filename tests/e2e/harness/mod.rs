@@ -5,12 +5,14 @@ mod peer;
 mod server;
 
 pub use judge::{judge, texts_shown};
-pub use peer::Peer;
+pub use peer::{Peer, Seen};
 pub use server::Server;
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 /// Far more than anything here takes: it only ends what hangs.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -50,26 +52,48 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A direct conversation for two names, a group for more.
-    pub fn new(names: &[&str]) -> Self {
+    /// Signed up, and no conversation yet.
+    pub fn signed_up(names: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let server = Server::start(&folder.path().join("server"));
-        let peers: Vec<Peer> =
-            names.iter().map(|name| Peer::sign_up(&folder.path().join(name), name, &server)).collect();
-        let conversation = match names {
-            [_, other] => peers[0].call("direct", serde_json::json!({ "handle": other })),
-            _ => peers[0].call("group.create", serde_json::json!({ "name": "all", "members": names })),
-        };
-        let conversation = conversation["conversation"].as_str().expect("an id").to_owned();
-        let mut peers = peers;
-        for peer in &mut peers {
-            peer.conversation.clone_from(&conversation);
+        let peers = names.iter().map(|name| Peer::sign_up(&folder.path().join(name), name, &server));
+        Self { peers: peers.collect(), server, conversation: String::new(), folder }
+    }
+
+    /// The conversation that the judge is about.
+    pub fn set_conversation(&mut self, conversation: &Value) {
+        self.conversation = conversation.as_str().expect("an id").to_owned();
+        for peer in &mut self.peers {
+            peer.conversation.clone_from(&self.conversation);
         }
-        let setup = Self { server, peers, conversation, folder };
+    }
+
+    /// One has written "hello" to another, who has not answered.
+    pub fn requested(from: &str, to: &str) -> Self {
+        let mut setup = Self::signed_up(&[from, to]);
+        let begun = setup.peers[0].call("direct", json!({ "handle": to }));
+        setup.set_conversation(&begun["conversation"]);
         setup.peers[0].send("hello");
+        setup.peers[1].heard("the request", |seen| seen.texts().any(|text| text == "hello"));
+        setup
+    }
+
+    /// A direct conversation for two names, a group for more; accepted.
+    pub fn new(names: &[&str]) -> Self {
+        let setup = match names {
+            [from, to] => Self::requested(from, to),
+            _ => {
+                let mut setup = Self::signed_up(names);
+                let params = json!({ "name": "all", "members": names });
+                let begun = setup.peers[0].call("group.create", params);
+                setup.set_conversation(&begun["conversation"]);
+                setup.peers[0].send("hello");
+                setup
+            }
+        };
         for peer in &setup.peers[1..] {
             peer.heard("the request", |seen| seen.texts().any(|text| text == "hello"));
-            peer.call("accept", serde_json::json!({ "conversation": setup.conversation }));
+            peer.call("accept", json!({ "conversation": setup.conversation }));
         }
         setup
     }

@@ -1,6 +1,6 @@
 //! `sotto rpc`, a process that can be killed and started again in its profile.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
@@ -18,10 +18,8 @@ pub struct Seen {
     answers: HashMap<u64, Value>,
     /// `message` notifications, of all lives of the process.
     messages: Vec<Value>,
-    /// The last `conversation` notification.
-    conversation: Value,
-    /// Notifications of other kinds, the last ones.
-    others: VecDeque<Value>,
+    /// Notifications of other kinds, of all lives.
+    others: Vec<(String, Value)>,
     ended: bool,
 }
 
@@ -33,7 +31,17 @@ impl Seen {
 
     /// What was last notified of a conversation.
     pub fn conversation(&self) -> &Value {
-        &self.conversation
+        self.notified("conversation").last().unwrap_or(&Value::Null)
+    }
+
+    /// The notifications of a kind, but for `message`.
+    pub fn notified<'a>(&'a self, method: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.others.iter().filter(move |(name, _)| name == method).map(|(_, params)| params)
+    }
+
+    fn tail(&self) -> String {
+        let last = self.others.iter().rev().take(30).rev();
+        last.map(|(method, params)| format!("{method} {params}")).collect::<Vec<_>>().join("\n")
     }
 
     /// The ids of the `message` notifications so far.
@@ -110,10 +118,9 @@ impl Peer {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = seen.lock().unwrap();
         while !holds(&seen) {
-            let last: Vec<String> = seen.others.iter().map(Value::to_string).collect();
-            assert!(!seen.ended, "{}'s process ended, no {what}; last:\n{}", self.name, last.join("\n"));
+            assert!(!seen.ended, "{}'s process ended, no {what}; last:\n{}", self.name, seen.tail());
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{} never: {what}; last:\n{}", self.name, last.join("\n"));
+            assert!(!left.is_zero(), "{} never: {what}; last:\n{}", self.name, seen.tail());
             seen = changed.wait_timeout(seen, left).unwrap().0;
         }
     }
@@ -240,14 +247,9 @@ fn spawn(profile: &Path, seen: &Shared) -> (Child, ChildStdin) {
             let Ok(mut seen) = seen.lock() else { return };
             match (value["id"].as_u64(), value["method"].as_str()) {
                 (Some(id), None) => drop(seen.answers.insert(id, value)),
-                (_, Some("conversation")) => seen.conversation = value["params"].clone(),
                 (_, Some("message")) => seen.messages.push(value["params"].clone()),
-                _ => {
-                    seen.others.push_back(value);
-                    if seen.others.len() > 40 {
-                        seen.others.pop_front();
-                    }
-                }
+                (_, Some(method)) => seen.others.push((method.to_owned(), value["params"].clone())),
+                _ => {}
             }
             changed.notify_all();
         }
