@@ -6,7 +6,7 @@ mod program;
 
 use std::path::Path;
 
-use program::{run, sotto, stderr, stdout};
+use program::{run, sotto, status_mounted, stderr, stdout};
 use sotto_peer_client::{Profile, ProfileError};
 
 /// What `--help` prints; the profile does not matter.
@@ -124,6 +124,57 @@ fn a_folder_that_cannot_be_written_is_named() {
     let output = run(sotto(Path::new("/proc/self")).arg("status"), b"");
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot be used"), "{}", stderr(&output));
+}
+
+#[tokio::test]
+async fn a_profile_of_another_version_or_program_or_a_damaged_one_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Profile::open(folder.path()).await.unwrap());
+    let file = folder.path().join("profile.db");
+    let refused = || {
+        let before = std::fs::read(&file).unwrap();
+        let output = run(sotto(folder.path()).arg("status"), b"");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(std::fs::read(&file).unwrap(), before);
+        let said = stderr(&output);
+        assert!(said.contains(&folder.path().display().to_string()), "{said}");
+        said
+    };
+    let database = sqlx::SqlitePool::connect(file.to_str().unwrap()).await.unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 99").execute(&database).await.unwrap();
+    database.close().await;
+    let newer = refused();
+    assert!(newer.contains("newer version of sotto (format 99") && newer.contains("update sotto"), "{newer}");
+    let database = sqlx::SqlitePool::connect(file.to_str().unwrap()).await.unwrap();
+    sqlx::raw_sql("PRAGMA application_id = 7").execute(&database).await.unwrap();
+    database.close().await;
+    let foreign = refused();
+    assert!(foreign.contains("belongs to another program"), "{foreign}");
+    std::fs::write(&file, "not a database, but long enough to look at".repeat(100)).unwrap();
+    let damaged = refused();
+    assert!(damaged.contains("profile.db is damaged: restore it from a backup"), "{damaged}");
+}
+
+/// A file system mounted read-only, which stops even root.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_profile_on_a_read_only_disk_is_named() {
+    let (used, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(Profile::open(used.path()).await.unwrap());
+    // All of it, or the database alone.
+    let database =
+        "cd \"$DISK\" && mount --bind profile.db profile.db && mount -o remount,bind,ro profile.db";
+    for (last, expected) in [
+        ("mount -o remount,ro \"$DISK\"", "cannot be used: Read-only file system"),
+        (database, "cannot be used"),
+    ] {
+        let mounts = format!("mount -t tmpfs none \"$DISK\" && cp \"$BESIDE\"/* \"$DISK\" && {last}");
+        let output = run(&mut status_mounted(&mounts, folder.path(), used.path()), b"");
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.contains(expected) && said.contains("--profile"), "{said}");
+        assert!(said.contains(&folder.path().display().to_string()), "{said}");
+    }
 }
 
 /// A limit on file sizes stands for a full disk: it needs no mounting.

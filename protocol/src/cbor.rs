@@ -40,7 +40,7 @@ pub enum DecodeError {
     /// A key of the must-understand range that this version does not know.
     #[error("key {0} must be understood and is not: update to talk to this peer")]
     MustUnderstand(u64),
-    /// Right CBOR with a wrong shape; says which field.
+    /// Right CBOR with a wrong shape; says which field, by its numbers on the wire from the outside in.
     #[error("{0}")]
     Shape(String),
 }
@@ -91,11 +91,44 @@ fn check_length(bytes: &[u8], limit: usize) -> Result<(), DecodeError> {
 
 fn decode_checked<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, DecodeError> {
     let mut decoder = minicbor::Decoder::new(bytes);
-    let value = decoder.decode().map_err(|e| DecodeError::Shape(e.to_string()))?;
+    let value = decoder.decode().map_err(|e| DecodeError::Shape(shape(bytes, &e)))?;
     if decoder.position() != bytes.len() {
         return Err(DecodeError::Trailing);
     }
     Ok(value)
+}
+
+/// What is wrong, and with which field: `field 1.0: …` is the first of what the second holds.
+fn shape(bytes: &[u8], error: &minicbor::decode::Error) -> String {
+    match error.position().and_then(|position| path(bytes, position)) {
+        Some(path) => format!("field {path}: {error}"),
+        None => error.to_string(),
+    }
+}
+
+/// The indices and keys that lead to a position in an item that was checked; `None` for the item itself.
+fn path(bytes: &[u8], position: usize) -> Option<String> {
+    let mut path = Vec::new();
+    let mut at = 0;
+    'deeper: while at < position {
+        let (major, count, mut inner) = check_head(bytes, at).ok()?;
+        for index in 0..if matches!(major, 4 | 5) { count } else { 0 } {
+            let mut name = index;
+            if major == 5 {
+                name = check_head(bytes, inner).ok()?.1;
+                inner = check_item(bytes, inner, 0).ok()?;
+            }
+            let end = check_item(bytes, inner, 0).ok()?;
+            if position < end {
+                path.push(name.to_string());
+                at = inner;
+                continue 'deeper;
+            }
+            inner = end;
+        }
+        break;
+    }
+    (!path.is_empty()).then(|| path.join("."))
 }
 
 /// Walks one item that starts at `at`; answers where it ends.
@@ -388,6 +421,27 @@ mod tests {
         assert_eq!(check(&[0; 65]), Err(DecodeError::TooLong { length: 65, limit: 64 }));
         assert_eq!(decode_sequence::<u64>(&[1, 2, 3], 64), Ok(vec![1, 2, 3]));
         assert_eq!(decode_sequence::<u64>(&[], 64), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn a_wrong_shape_names_its_field() {
+        use crate::relay::Request;
+        let good = Request::Subscribe {
+            conversation: crate::ConversationId([1; 16]),
+            log_epoch: crate::LogEpoch(2),
+            after: crate::Position(3),
+        };
+        let good = encode(&good);
+        let refused = |bytes: &[u8]| decode::<Request>(bytes, 1_000).unwrap_err().to_string();
+        let end = good.len() - 1;
+        let text = [&good[..end], &[0x61, b'x']].concat();
+        assert!(refused(&text).starts_with("field 1.2: "), "{}", refused(&text));
+        let mut missing = good[..end - 1].to_vec();
+        missing[2] -= 1;
+        assert!(refused(&missing).contains("after"), "{}", refused(&missing));
+        let mut other = good.clone();
+        other[1] = 23;
+        assert!(refused(&other).contains("23"), "{}", refused(&other));
     }
 
     #[test]

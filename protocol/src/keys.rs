@@ -5,8 +5,6 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Checks Ed25519 signatures (RFC 8032).
@@ -14,6 +12,44 @@ pub trait Verify {
     /// Whether `signature` over `message` is by the holder of `key`.
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool;
 }
+
+/// How a byte string travels: as its text (`Display`, `FromStr`) in JSON, as its bytes in CBOR.
+macro_rules! wire_bytes {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl<C> minicbor::Encode<C> for $name {
+            fn encode<W: minicbor::encode::Write>(
+                &self,
+                e: &mut minicbor::Encoder<W>,
+                _: &mut C,
+            ) -> Result<(), minicbor::encode::Error<W::Error>> {
+                e.bytes(&self.0)?.ok()
+            }
+        }
+
+        impl<'b, C> minicbor::Decode<'b, C> for $name {
+            fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+                let at = d.position();
+                d.bytes()?.try_into().map(Self).map_err(|_| {
+                    minicbor::decode::Error::message(concat!(stringify!($name), " has another length")).at(at)
+                })
+            }
+        }
+    };
+}
+pub(crate) use wire_bytes;
 
 macro_rules! base64_bytes {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
@@ -42,37 +78,7 @@ macro_rules! base64_bytes {
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl<C> Encode<C> for $name {
-            fn encode<W: minicbor::encode::Write>(
-                &self,
-                e: &mut minicbor::Encoder<W>,
-                _: &mut C,
-            ) -> Result<(), minicbor::encode::Error<W::Error>> {
-                e.bytes(&self.0)?.ok()
-            }
-        }
-
-        impl<'b, C> Decode<'b, C> for $name {
-            fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-                let at = d.position();
-                d.bytes()?.try_into().map(Self).map_err(|_| {
-                    minicbor::decode::Error::message(concat!(stringify!($name), " has another length")).at(at)
-                })
-            }
-        }
+        crate::keys::wire_bytes!($name);
     };
 }
 

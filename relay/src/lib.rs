@@ -15,5 +15,5 @@ mod socket;
 pub mod store;
 pub mod verify;
 
-pub use metrics::Metrics;
+pub use metrics::{Histogram, Metrics};
 pub use service::{Config, Relay, Timing};

@@ -35,20 +35,20 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The counters by name, `sockets` (a gauge) first, without the histograms.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    /// The counters by name, `sockets` (a gauge) first, each with what it counts, without the histograms.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         [
-            ("sockets", &self.sockets),
-            ("cut", &self.cut),
-            ("malformed", &self.malformed),
-            ("batches", &self.batches),
-            ("entries", &self.entries),
-            ("failures", &self.failures),
-            ("appended", &self.appended),
-            ("conflicts", &self.conflicts),
-            ("refused", &self.refused),
+            ("sockets", "Sockets open now.", &self.sockets),
+            ("cut", "Sockets cut off because nobody read what was queued to them.", &self.cut),
+            ("malformed", "Sockets closed for malformed frames.", &self.malformed),
+            ("batches", "Batches committed to the log.", &self.batches),
+            ("entries", "Entries committed to the log.", &self.entries),
+            ("failures", "Batches that could not be written.", &self.failures),
+            ("appended", "Appends answered as logged, repeated ones included.", &self.appended),
+            ("conflicts", "Appends of another frame under a name that is taken.", &self.conflicts),
+            ("refused", "Appends refused, or out of order.", &self.refused),
         ]
-        .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
+        .map(|(name, help, counter)| (name, help, counter.load(Ordering::Relaxed)))
         .into_iter()
     }
 

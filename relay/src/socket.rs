@@ -1,10 +1,12 @@
 //! One WebSocket: authenticated first, then a pipe between its client and the log.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message as Frame, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -25,7 +27,7 @@ use crate::service::{Message, Shared, error, now};
 /// Events are gathered into one message up to this; the longest event beyond it still fits a message.
 const GATHER: usize = 16 * 1024;
 
-/// WebSocket buffers: idle sockets are many, and with these one takes 6 KB instead of 137 (FACTS).
+/// WebSocket buffers: idle sockets are many, and with these one takes 6 KB instead of 137.
 const BUFFER: usize = 4 * 1024;
 
 /// Messages of one socket on their way to the log: one being handled, one read meanwhile.
@@ -84,7 +86,7 @@ impl Outgoing {
 pub(crate) async fn upgrade(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
     if origin.is_some_and(|origin| !shared.config.origins.iter().any(|allowed| allowed == origin)) {
@@ -99,6 +101,12 @@ pub(crate) async fn upgrade(
             r#"{"type":"urn:sotto:problem:draining","title":"Restarting","status":503,"detail":"the server is about to restart","retry_after_ms":1000}"#,
         );
     }
+    let Ok(upgrade) = upgrade else {
+        return problem(
+            StatusCode::UPGRADE_REQUIRED,
+            r#"{"type":"urn:sotto:problem:not-a-websocket","title":"Not a WebSocket","status":426,"detail":"expected a WebSocket upgrade by GET, over HTTP/1.1"}"#,
+        );
+    };
     let upgrade = upgrade
         .max_message_size(MAX_RELAY_MESSAGE)
         .max_frame_size(MAX_RELAY_MESSAGE)
@@ -143,7 +151,7 @@ async fn serve(shared: &Arc<Shared>, mut socket: WebSocket) {
     let (sink, stream) = socket.split();
     let writer = write(shared, sink, queue, &out);
     let reader = async {
-        if let Err((code, why)) = read(shared, stream, session, principal).await {
+        if let Err((code, why)) = read(shared, stream, session, principal, &out).await {
             tracing::debug!(?session, why, "socket closed");
             out.send(&error(code, &why));
             out.end();
@@ -286,6 +294,7 @@ async fn read(
     mut stream: SplitStream<WebSocket>,
     session: SessionId,
     principal: Principal,
+    out: &Outgoing,
 ) -> Result<(), Ending> {
     let silence = shared.timing.ping * 5 / 2;
     let permits = Arc::new(Semaphore::new(AHEAD));
@@ -306,6 +315,7 @@ async fn read(
             Ok(Some(Ok(Frame::Ping(_) | Frame::Pong(_)))) => continue,
             Ok(Some(Ok(Frame::Close(_))) | None) | Err(_) => return Ok(()),
             Ok(Some(Ok(Frame::Text(_)))) => return Err(malformed(shared, "expected binary frames")),
+            Ok(Some(Err(e))) if is_lost(&e) => return Ok(()),
             // Among others a message that is too long.
             Ok(Some(Err(e))) => return Err(malformed(shared, &e.to_string())),
         };
@@ -316,7 +326,16 @@ async fn read(
             match request {
                 Request::Authenticate { version, token } => {
                     check_version(version)?;
-                    let again = shared.verifier.verify(&token).await.map_err(refusal)?;
+                    let again = match shared.verifier.verify(&token).await {
+                        Ok(again) => again,
+                        // Nothing is known against this device: what it showed before counts until it expires.
+                        Err(unavailable @ TokenError::Unavailable) => {
+                            let (code, why) = refusal(unavailable);
+                            out.send(&error(code, &why));
+                            continue;
+                        }
+                        Err(refused) => return Err(refusal(refused)),
+                    };
                     if (again.account, again.device) != (principal.account, principal.device) {
                         return Err((ErrorCode::Unauthenticated, "token: of another device".into()));
                     }
@@ -342,8 +361,51 @@ fn malformed(shared: &Shared, why: &str) -> Ending {
     (ErrorCode::Malformed, why.to_owned())
 }
 
+/// Whether it is the connection that failed, and not its client. axum hides the error's type; the text is tungstenite's.
+fn is_lost(error: &axum::Error) -> bool {
+    let mut cause = error.source();
+    let mut is_io = false;
+    while let Some(inner) = cause {
+        is_io |= inner.is::<std::io::Error>();
+        cause = inner.source();
+    }
+    is_io || error.to_string().contains("without closing handshake")
+}
+
 fn deadline(principal: &Principal) -> Instant {
     // Far beyond any token's life, so that a hostile verifier cannot overflow the clock.
     const LONGEST: u64 = 1_000 * 60 * 60 * 24 * 365;
     Instant::now() + Duration::from_millis(principal.expires_at.0.saturating_sub(now().0).min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use sotto_protocol::cbor::Blob;
+    use sotto_protocol::{ConversationId, DeviceId, Position};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_than_256_kib_are_queued_to_a_socket() {
+        let (items, mut queue) = mpsc::unbounded_channel();
+        let out = Outgoing { items, queued: Arc::default(), cut: Arc::default(), ending: Arc::default() };
+        let event = Event::Cursor {
+            conversation: ConversationId([1; 16]),
+            device: DeviceId([2; 16]),
+            position: Position(3),
+            receipt: Blob::new(vec![0; 10_000]),
+        };
+        let mut accepted = 0;
+        while out.send(&event) {
+            accepted += 1;
+        }
+        let length = cbor::encode(&event).len();
+        assert_eq!(accepted, MAX_SOCKET_QUEUE / length);
+        assert_eq!(MAX_SOCKET_QUEUE, 256 * 1024);
+        let mut queued = 0;
+        while queue.try_recv().is_ok() {
+            queued += 1;
+        }
+        assert_eq!(queued, accepted, "what is refused is not queued");
+    }
 }

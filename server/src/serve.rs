@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use sotto_protocol::rest::SignUpPolicy;
 use sotto_relay::Relay;
@@ -25,6 +26,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::http::connections::{self, Counters};
 use crate::http::health::{self, Health};
 use crate::http::metrics::{self, Metrics};
+use crate::http::problem::problem;
 use crate::http::{client, requests};
 use crate::origin::Origin;
 use crate::tls::{Certificates, TlsError};
@@ -199,6 +201,9 @@ impl Server {
             .merge(health::router(health))
             .merge(metrics::router(metrics.clone()))
             .merge(self.relay.router())
+            .method_not_allowed_fallback(async || {
+                problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "only GET is answered here")
+            })
             .fallback_service(self.signaling.router())
             .layer(from_fn_with_state(metrics, requests::observe))
             .layer(from_fn_with_state(Arc::new(self.config.trusted_proxies.clone()), client::identify))
@@ -219,7 +224,7 @@ pub(crate) async fn open_signaling(
         .max_connections(SIGNALING_CONNECTIONS)
         .connect_with(sotto_signaling::sqlite_options(path))
         .await
-        .map_err(|error| database(error.into()))?;
+        .map_err(|error| database(sotto_signaling::OpenError::from(error).into()))?;
     let config = sotto_signaling::Config {
         origins: texts(origins),
         cors_origins: texts(&config.cors_origins),

@@ -1,27 +1,19 @@
-//! How the server is operated, with the real binary: starting, what stops it from starting, health, metrics, stopping.
+//! How the server is operated, with the real binary: starting, what stops it from starting, health, stopping.
 
 #![allow(clippy::unwrap_used)]
 
 mod process;
 
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Output};
 
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
 use process::person::Person;
-use process::{Running, eventually, fail, sotto_server, succeed};
-use sotto_protocol::cbor::{self, Text};
-use sotto_protocol::relay::{Event, RELAY_VERSION, Request};
-use sotto_protocol::signal::{ClientMessage, ServerMessage};
+use process::sockets::on_sockets;
+use process::{Running, eventually, fail, serve, sotto_server, succeed};
+use sotto_protocol::cbor;
+use sotto_protocol::relay::Event;
+use sotto_protocol::signal::ServerMessage;
 use tokio_tungstenite::tungstenite::Message;
-
-fn serve(data_dir: &Path, more: &[&str]) -> Command {
-    let mut command = sotto_server(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
-    command.arg(data_dir).args(more);
-    command
-}
 
 #[test]
 fn it_says_where_it_is_what_it_keeps_and_what_to_do_next() {
@@ -64,58 +56,11 @@ fn a_data_folder_that_is_a_file_is_said() {
 }
 
 #[test]
-fn a_read_only_data_folder_is_said() {
-    let data = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o555)).unwrap();
-    let error = if std::fs::write(data.path().join("root-may"), "").is_ok() {
-        // Root writes where it must not, but not to a file system that is mounted read-only.
-        let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "sh",
-            "-c",
-            "mount -t tmpfs -o ro none \"$1\" && exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1\"",
-        ]);
-        command.arg(env!("CARGO_BIN_EXE_sotto-server")).arg(data.path());
-        fail(command, 1)
-    } else {
-        fail(serve(data.path(), &[]), 1)
-    };
-    std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(error.contains("cannot be written") && error.contains("permissions"), "{error}");
-}
-
-#[test]
 fn a_second_server_on_the_same_data_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let _first = Running::start(data.path(), &[]);
     let error = fail(serve(data.path(), &[]), 1);
     assert!(error.contains("another sotto-server is using the data folder"), "{error}");
-}
-
-#[test]
-fn a_database_of_a_newer_version_is_left_alone() {
-    for name in ["signaling.db", "relay.db"] {
-        let data = tempfile::tempdir().unwrap();
-        let mut server = Running::start(data.path(), &[]);
-        server.signal("TERM");
-        assert!(server.ended().success());
-        let file = data.path().join(name);
-        set_version(&file, 9_999);
-        let error = fail(serve(data.path(), &[]), 1);
-        assert!(error.contains(name) && error.contains("9999"), "{error}");
-    }
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn set_version(file: &Path, version: u32) {
-    use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
-    let mut database = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
-    sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {version}")))
-        .execute(&mut database)
-        .await
-        .unwrap();
-    database.close().await.unwrap();
 }
 
 #[test]
@@ -129,40 +74,11 @@ fn health_and_readiness_answer() {
     let unknown = server.get("/nowhere", &[]);
     assert_eq!(unknown.status, 404);
     assert!(unknown.head.contains("application/problem+json"), "{unknown:?}");
-}
-
-#[test]
-fn metrics_are_prometheus_text_for_those_who_may_read_them() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Running::start(data.path(), &["--sign-up", "open"]);
-    assert_eq!(Person::new("alice").sign_up(&server, None).status, 201);
-    let page = server.get("/metrics", &[]);
-    assert_eq!(page.status, 200);
-    assert!(page.head.contains("text/plain; version=0.0.4"), "{page:?}");
-    assert!(page.body.contains("sotto_signaling_sign_ups_total 1\n"), "{}", page.body);
-    assert!(page.body.contains("sotto_http_answers_total{class=\"2xx\"}"), "{}", page.body);
-    for line in page.body.lines().filter(|line| !line.starts_with('#')) {
-        let (name, value) = line.rsplit_once(' ').unwrap();
-        assert!(name.starts_with("sotto_") && value.parse::<f64>().is_ok(), "{line}");
-        let family = name.split('{').next().unwrap();
-        let base =
-            family.strip_suffix("_bucket").or(family.strip_suffix("_sum")).or(family.strip_suffix("_count"));
-        let typed = |name: &str| page.body.contains(&format!("# TYPE {name} "));
-        assert!(typed(family) || base.is_some_and(typed), "{family} has no type");
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/relay", "/v1/signal"] {
+        let answer = server.post(path, &0);
+        assert_eq!(answer.json()["type"], "urn:sotto:problem:method-not-allowed", "{path}: {answer:?}");
+        assert_eq!(answer.status, 405);
     }
-    // Whoever came through a proxy that is not known could be anybody.
-    let forwarded = server.get("/metrics", &[("X-Forwarded-For", "127.0.0.1")]);
-    assert_eq!(forwarded.status, 403, "{forwarded:?}");
-}
-
-#[test]
-fn a_trusted_proxy_says_who_reads_the_metrics() {
-    let data = tempfile::tempdir().unwrap();
-    let mut command = serve(data.path(), &[]);
-    command.env("SOTTO_TRUSTED_PROXIES", "127.0.0.1");
-    let server = Running::spawn(command);
-    assert_eq!(server.get("/metrics", &[("X-Forwarded-For", "203.0.113.9")]).status, 403);
-    assert_eq!(server.get("/metrics", &[("X-Forwarded-For", "127.0.0.1")]).status, 200);
 }
 
 #[test]
@@ -288,87 +204,4 @@ fn the_printed_api_is_the_served_one() {
     let server = Running::start(data.path(), &[]);
     let printed: serde_json::Value = serde_json::from_str(&succeed(&["openapi"])).unwrap();
     assert_eq!(server.get("/v1/openapi.json", &[]).json(), printed);
-}
-
-#[test]
-fn a_full_disk_is_said_and_nothing_is_acknowledged_that_is_not_stored() {
-    let data = tempfile::tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", "mount -t tmpfs -o size=1500k none \"$1\" && exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1\" 2>&2"]);
-    command.arg(env!("CARGO_BIN_EXE_sotto-server")).arg(data.path());
-    if !may_mount() {
-        // Mounting needs rights that not every machine gives to tests.
-        return;
-    }
-    let mut server = Running::spawn(command);
-    let reader = Person::new("reader");
-    assert_eq!(reader.sign_up(&server, None).status, 201);
-    let authorization = format!("Bearer {}", reader.token(&server));
-    let mut stored = Vec::new();
-    let refused = (0..2_000)
-        .find_map(|number| {
-            let person = Person::new(&format!("person{number}"));
-            let answer = person.sign_up(&server, None);
-            match answer.status {
-                201 => stored.push(person),
-                // Sign-ups of one address are limited; the disk has to fill by other means then.
-                429 => std::thread::sleep(std::time::Duration::from_millis(100)),
-                _ => return Some(answer),
-            }
-            None
-        })
-        .expect("the disk was never full");
-    assert_eq!(refused.status, 503, "{refused:?}");
-    assert!(refused.head.contains("application/problem+json"), "{refused:?}");
-    eventually("not ready", || server.get("/readyz", &[]).status == 503);
-    assert!(server.running());
-    for person in &stored {
-        let found = server
-            .get(&format!("/v1/handles/{}", person.handle.as_str()), &[("Authorization", &authorization)]);
-        assert_eq!(found.status, 200, "{found:?}");
-    }
-}
-
-fn may_mount() -> bool {
-    let tried: std::io::Result<Output> =
-        Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
-    tried.is_ok_and(|output| output.status.success())
-}
-
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
-
-/// Runs a test with both sockets open and authenticated.
-#[tokio::main(flavor = "current_thread")]
-async fn on_sockets(server: &Running, token: &str, test: impl AsyncFnOnce(Socket, Socket)) {
-    let work = async {
-        let signal = signal_socket(server, token).await;
-        let relay = relay_socket(server, token).await;
-        test(signal, relay).await;
-    };
-    tokio::time::timeout(process::PATIENCE, work).await.expect("the sockets hang");
-}
-
-async fn connect(server: &Running, path: &str) -> Socket {
-    let (socket, _) =
-        tokio_tungstenite::connect_async(format!("ws://{}{path}", server.authority())).await.unwrap();
-    socket
-}
-
-async fn signal_socket(server: &Running, token: &str) -> Socket {
-    let mut socket = connect(server, "/v1/signal").await;
-    let hello = ClientMessage::Authenticate { token: token.to_owned() };
-    socket.send(Message::text(serde_json::to_string(&hello).unwrap())).await.unwrap();
-    let answer = socket.next().await.unwrap().unwrap().into_text().unwrap();
-    assert!(matches!(serde_json::from_str(&answer).unwrap(), ServerMessage::Ready { .. }), "{answer}");
-    socket
-}
-
-async fn relay_socket(server: &Running, token: &str) -> Socket {
-    let mut socket = connect(server, "/v1/relay").await;
-    let hello = Request::Authenticate { version: RELAY_VERSION, token: Text::new(token).unwrap() };
-    socket.send(Message::binary(cbor::encode(&hello))).await.unwrap();
-    let answer = socket.next().await.unwrap().unwrap().into_data();
-    let events = cbor::decode_sequence::<Event>(&answer, answer.len()).unwrap();
-    assert!(matches!(events[0], Event::Ready { .. }), "{events:?}");
-    socket
 }

@@ -88,6 +88,8 @@ impl Signaling {
     pub async fn open(pool: SqlitePool, config: Config) -> Result<Self, OpenError> {
         config.check().map_err(OpenError::Config)?;
         let store = Store::open(pool).await?;
+        // SQLite opens a file that it may only read without a word: better known now than at the first sign-up.
+        store.probe(config.now()).await?;
         let key = store.signing_key().await?;
         let tokens = TokenKey::from_pkcs8(&key, config.audience()).map_err(|_| OpenError::Key)?;
         let revocation = store.last_revocation().await?;

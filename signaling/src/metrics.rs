@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! metrics {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+    ($(#[doc = $help:literal] $name:ident),* $(,)?) => {
         /// A reading of all counters since the start, and of the gauges now.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         #[non_exhaustive]
-        pub struct Metrics { $($(#[$doc])* pub $name: u64,)* }
+        pub struct Metrics { $(#[doc = $help] pub $name: u64,)* }
 
         #[derive(Default)]
         pub(crate) struct Counters { $(pub(crate) $name: AtomicU64,)* }
@@ -19,16 +19,16 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            /// Names and values, for an exposition format.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
+            /// Name, what it counts, and value, for an exposition format. `sockets` is a gauge.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), $help.trim_ascii(), self.$name),)*].into_iter()
             }
         }
     };
 }
 
 metrics! {
-    /// Gauge: sockets open, those not authenticated yet included.
+    /// Sockets open now, those not authenticated yet included.
     sockets,
     /// Sign-ups that made an account.
     sign_ups,

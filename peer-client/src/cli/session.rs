@@ -1,11 +1,12 @@
 //! An open profile in a command: finding whom it is about, and waiting until things are as they should be.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
 use serde_json::Value;
-use sotto_protocol::{ConversationId, ConversationKind};
+use sotto_protocol::{ConversationId, ConversationKind, Seq};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -39,13 +40,15 @@ pub(super) struct Session {
     pub events: Events,
     pub out: Out,
     pub stop: Stop,
+    /// The last own message of each conversation that another device or the relay is known to have.
+    held: HashMap<ConversationId, Seq>,
 }
 
 impl Session {
     pub async fn open(profile: &Path, out: Out) -> anyhow::Result<Self> {
         let stop = Stop::new()?;
         let (client, events) = Client::builder(profile).open_with_events().await?;
-        Ok(Self { client, events, out, stop })
+        Ok(Self { client, events, out, stop, held: HashMap::new() })
     }
 
     /// Writes out and says good-bye; a second Ctrl-C does without the good-bye.
@@ -62,9 +65,22 @@ impl Session {
             biased;
             () = self.stop.requested() => Ok(None),
             notification = self.events.next() => match notification {
-                Some(notification) => Ok(Some(notification)),
+                Some(notification) => {
+                    self.note_held(&notification.event);
+                    Ok(Some(notification))
+                }
                 None => Err(self.events.ended().await.into()),
             },
+        }
+    }
+
+    /// Remembers which own messages are durable elsewhere. A receipt is for a message and all earlier ones.
+    fn note_held(&mut self, event: &Event) {
+        if let Event::Receipt { id, .. } = event
+            && id.device == self.client.device()
+        {
+            let held = self.held.entry(id.conversation).or_default();
+            *held = id.seq.max(*held);
         }
     }
 
@@ -216,25 +232,54 @@ impl Session {
         Ok(())
     }
 
-    /// Waits until everything accepted is at the relay or its receivers.
+    /// Waits until everything accepted is at the relay or, while that is away, every message at another device.
     pub async fn outbox_empty(&mut self, patience: Duration) -> anyhow::Result<Outcome> {
+        self.wait_for_outbox(patience, true).await
+    }
+
+    /// The same, where nothing but messages matters.
+    pub async fn messages_out(&mut self, patience: Duration) -> anyhow::Result<Outcome> {
+        self.wait_for_outbox(patience, false).await
+    }
+
+    async fn wait_for_outbox(&mut self, patience: Duration, server_too: bool) -> anyhow::Result<Outcome> {
         let until = Instant::now() + patience;
         loop {
             let status = self.client.status().await?;
             // What is left of a group that was left goes nowhere.
             let views = self.client.conversations().await?;
             let left = |id| views.iter().any(|conversation| conversation.id == id && !conversation.member);
-            let waiting = status.conversations.iter().any(|c| c.unacked > 0 && !left(c.id));
-            if status.server.up && status.relay.up && !waiting {
+            let unlogged = status.conversations.iter().filter(|c| c.unacked > 0 && !left(c.id));
+            let unlogged: Vec<_> = unlogged.map(|c| (c.id, c.last_seq)).collect();
+            if status.server.up && status.relay.up && unlogged.is_empty() {
                 return Ok(Outcome::Done);
             }
+            if !server_too && unlogged.is_empty() && status.relay.why.is_some() {
+                return Ok(Outcome::Done);
+            }
+            // Whoever has it gives it to the relay too, should this device never come back.
+            let is_held =
+                |(id, seq): &(ConversationId, Seq)| self.held.get(id).is_some_and(|held| held >= seq);
+            let held = !unlogged.is_empty() && unlogged.iter().all(is_held);
+            if held && !status.relay.up {
+                let why = not_connected(&status);
+                self.out.note(&format!("{why}: delivered directly; the server gets it with the next run"));
+                return Ok(Outcome::Done);
+            }
+            let look_again = (Instant::now() + LOOK_AGAIN).min(until);
             let stopped = tokio::select! {
-                () = self.stop.requested() => true,
-                () = sleep_until((Instant::now() + LOOK_AGAIN).min(until)) => Instant::now() >= until,
+                notification = self.next() => notification?.is_none(),
+                () = sleep_until(look_again) => Instant::now() >= until,
             };
+            if stopped && held {
+                return Ok(Outcome::Done);
+            }
             if stopped {
                 let why = not_connected(&status);
-                self.out.note(&format!("{why}: it is in the outbox, and goes out with the next run"));
+                self.out.note(&match unlogged.is_empty() {
+                    true => format!("{why}: the server hears of it with the next run"),
+                    false => format!("{why}: it is in the outbox, and goes out with the next run"),
+                });
                 return Ok(Outcome::Queued);
             }
         }

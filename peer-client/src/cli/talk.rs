@@ -114,7 +114,7 @@ pub(super) async fn chat(session: &mut Session, to: &To) -> anyhow::Result<Outco
             }
         }
     }
-    session.outbox_empty(CHAT_PATIENCE).await
+    session.messages_out(CHAT_PATIENCE).await
 }
 
 async fn in_chat(

@@ -46,7 +46,10 @@ pub enum ProfileError {
         holder: Option<u32>,
     },
     /// The folder, or a file in it, cannot be made, read or written.
-    #[error("the profile {path} cannot be used: {source}")]
+    #[error(
+        "the profile {path} cannot be used: {source}. Let this user read and write the folder, make room on its disk, or \
+         choose another (--profile, SOTTO_PROFILE)"
+    )]
     Folder {
         /// The profile.
         path: PathBuf,

@@ -42,7 +42,9 @@ pub enum StoreError {
     #[error("the disk is full: make room and start again; nothing that was acknowledged is lost")]
     Full,
     /// No writing.
-    #[error("it cannot be written: its disk or its files are read-only")]
+    #[error(
+        "it cannot be written: its disk or its files are read-only. Let this user write them, or choose another folder"
+    )]
     ReadOnly,
     /// The disk failed, or a limit on file sizes was met.
     #[error("its disk does not take writes (disk full, a quota, or a broken disk): {0}")]
@@ -50,8 +52,11 @@ pub enum StoreError {
     /// Not a database any more.
     #[error("profile.db is damaged: restore it from a backup, or start with a new profile")]
     Damaged,
+    /// The file cannot be opened.
+    #[error("profile.db cannot be opened: let this user read and write it and its folder")]
+    CannotOpen,
     /// Anything else.
-    #[error("SQLite failed")]
+    #[error("its database failed: {0}")]
     Sqlite(#[source] sqlx::Error),
 }
 
@@ -64,6 +69,7 @@ impl From<sqlx::Error> for StoreError {
             Some(10) => Self::Disk(error.to_string()),
             Some(11 | 26) => Self::Damaged,
             Some(13) => Self::Full,
+            Some(14) => Self::CannotOpen,
             _ => Self::Sqlite(error),
         }
     }

@@ -12,6 +12,15 @@ pub fn sotto(profile: &Path) -> Command {
     command
 }
 
+/// `sotto status` after `mounts`, shell commands in which `$DISK` is the profile and `$BESIDE` another folder.
+#[allow(dead_code, reason = "each test binary uses a part")]
+pub fn status_mounted(mounts: &str, profile: &Path, beside: &Path) -> Command {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/with-mounts"));
+    command.args([mounts, env!("CARGO_BIN_EXE_sotto"), "status", "--profile"]).arg(profile);
+    command.env("DISK", profile).env("BESIDE", beside);
+    command
+}
+
 /// Runs it to its end with this input.
 pub fn run(command: &mut Command, input: &[u8]) -> Output {
     let mut child =

@@ -19,7 +19,7 @@ use crate::store::{
     Batch, BumpRow, ConversationRow, CursorRow, EntryRow, MemberRow, Record, SenderRow, TrimRow,
 };
 
-/// Most requests of one batch. Beyond about a thousand, a larger batch is hardly faster (FACTS) but later.
+/// Most requests of one batch. Beyond about a thousand, a larger batch is hardly faster but later.
 const MAX_REQUESTS: usize = 2_048;
 
 /// Most bytes of requests of one batch.

@@ -51,11 +51,30 @@ pub enum StoreError {
         detail: String,
     },
     /// The disk is full.
-    #[error("relay store: the disk is full")]
+    #[error("relay store: the disk is full: make room; nothing that was acknowledged is lost")]
     Full,
     /// The database may not be written to.
-    #[error("relay store: the database is read-only")]
+    #[error("relay store: the database is read-only: let this user write its file, its folder and its disk")]
     ReadOnly,
+    /// The file cannot be opened.
+    #[error("relay store: the database cannot be opened: its folder must exist, and this user own both")]
+    CannotOpen,
+    /// The disk failed, or a limit on file sizes was met.
+    #[error(
+        "relay store: the disk does not take writes (a quota, a limit on file sizes, or a broken disk): {0}"
+    )]
+    Disk(String),
+    /// Not a database (any more).
+    #[error(
+        "relay store: this is no database, or a damaged one: restore it from a backup, or move it away to begin an empty \
+         log, which devices fill again with what they hold"
+    )]
+    Damaged,
+    /// Another program's database.
+    #[error(
+        "relay store: the database belongs to another program (application id {0:#x}): give the server another data folder"
+    )]
+    Foreign(i64),
     /// Anything else the database says.
     #[error("relay store: {0}")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sotto_protocol::ConversationId;
+use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
     SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Row};
 
 use super::{
     Answer, Batch, BumpRow, ConversationRow, CursorRow, EntryRow, MemberRow, Query, Record, SenderRow, Store,
@@ -26,6 +26,9 @@ use super::{
 
 /// `PRAGMA user_version` of this schema.
 const SCHEMA_VERSION: i64 = 1;
+
+/// `PRAGMA application_id` of our files ("SoRe"), so that another program's file is not taken for a log.
+const APPLICATION_ID: i64 = 0x536f_5265;
 
 /// Rows of one statement, largest first: any number up to 511 takes at most nine statements. 256 rows of 7 values stay
 /// far below SQLite's 32,766, and the statements of all tables fit sqlx's cache of 100.
@@ -71,21 +74,28 @@ impl SqliteStore {
 
 async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
-    let row = sqlx::query("PRAGMA user_version").fetch_one(&mut *transaction).await.map_err(database)?;
-    let found: i64 = row.try_get(0).map_err(database)?;
+    let connection = &mut *transaction;
+    let application = number_of(connection, "PRAGMA application_id").await?;
+    let found = number_of(connection, "PRAGMA user_version").await?;
+    let tables = number_of(connection, "SELECT count(*) FROM sqlite_schema").await?;
+    if application != APPLICATION_ID && (application != 0 || tables != 0) {
+        return Err(StoreError::Foreign(application));
+    }
     if found > SCHEMA_VERSION {
         let database = path.display().to_string();
         return Err(StoreError::Newer { database, found, known: SCHEMA_VERSION });
     }
-    if found == SCHEMA_VERSION {
-        return Ok(());
+    if found < SCHEMA_VERSION {
+        sqlx::raw_sql(include_str!("schema.sql")).execute(&mut *connection).await.map_err(database)?;
     }
-    sqlx::raw_sql(include_str!("schema.sql")).execute(&mut *transaction).await.map_err(database)?;
-    sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {SCHEMA_VERSION}")))
-        .execute(&mut *transaction)
-        .await
-        .map_err(database)?;
+    // Written at every start: SQLite takes a file that it may only read for writing until something is written.
+    let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}");
+    sqlx::raw_sql(AssertSqlSafe(mark)).execute(connection).await.map_err(database)?;
     transaction.commit().await.map_err(database)
+}
+
+async fn number_of(connection: &mut SqliteConnection, sql: &'static str) -> Result<i64, StoreError> {
+    sqlx::query_scalar(sql).fetch_one(connection).await.map_err(database)
 }
 
 #[async_trait]
@@ -279,13 +289,14 @@ fn number(value: u64) -> i64 {
 }
 
 fn database(error: sqlx::Error) -> StoreError {
-    // Primary result codes, https://www.sqlite.org/rescode.html; extended ones keep them in the low byte.
-    const FULL: i64 = 13;
-    const READONLY: i64 = 8;
-    let code = error.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<i64>().ok());
+    let code = error.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());
+    // The low byte is the kind, the rest its details (https://www.sqlite.org/rescode.html).
     match code.map(|code| code & 0xff) {
-        Some(FULL) => StoreError::Full,
-        Some(READONLY) => StoreError::ReadOnly,
+        Some(8) => StoreError::ReadOnly,
+        Some(10) => StoreError::Disk(error.to_string()),
+        Some(11 | 26) => StoreError::Damaged,
+        Some(13) => StoreError::Full,
+        Some(14) => StoreError::CannotOpen,
         Some(_) | None => StoreError::Database(Box::new(error)),
     }
 }

@@ -2,9 +2,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::SinkExt;
-use sotto_protocol::cbor::{self, Text};
+use sotto_protocol::cbor::{self, Blob, Text};
 use sotto_protocol::relay::{ErrorCode, Event, Request};
-use sotto_protocol::{ConversationId, LogEpoch, Position, limits};
+use sotto_protocol::{ConversationId, LogEpoch, Position, Seq, limits};
 use sotto_relay::{Config, Timing};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -48,9 +48,17 @@ async fn malformed_frames_are_named_and_end_the_socket_alone() {
         assert!(!detail.is_empty());
     }
     let mut a = server.sign_in(&ann).await;
+    let subscribe = Request::Subscribe { conversation: GROUP, log_epoch: LogEpoch(0), after: Position(0) };
+    let mut wrong = cbor::encode(&subscribe);
+    *wrong.last_mut().unwrap() = 0xf5; // true, where `after` is a number
+    a.send_raw(wrong).await;
+    let (code_of_wrong, detail) = code(&a.rest().await).unwrap();
+    assert_eq!(code_of_wrong, ErrorCode::Malformed);
+    assert!(detail.starts_with("field 1.2: "), "{detail}");
+    let mut a = server.sign_in(&ann).await;
     a.socket.send(Message::Text("{}".into())).await.unwrap();
     assert_eq!(code(&a.rest().await).unwrap().0, ErrorCode::Malformed);
-    assert_eq!(server.relay.metrics().malformed.load(Ordering::Relaxed), count + 1);
+    assert_eq!(server.relay.metrics().malformed.load(Ordering::Relaxed), count + 2);
     // Nobody else noticed.
     b.send(&bob.create(&[&bob])).await;
     b.find(|event| matches!(event, Event::Committed { .. })).await;
@@ -188,6 +196,93 @@ async fn a_position_beyond_the_head_is_refused_and_the_socket_stays() {
 }
 
 #[tokio::test]
+async fn who_is_no_member_is_told_so_for_whatever_it_asks_and_nobody_else_hears_of_it() {
+    let server = Server::start().await;
+    let (ann, eve) = (person(1), person(9));
+    let (mut a, mut e) = (server.sign_in(&ann).await, server.sign_in(&eve).await);
+    a.send(&ann.create(&[&ann])).await;
+    a.find(|event| matches!(event, Event::Conversation { .. })).await;
+    a.subscribe(0).await;
+    a.find(|event| matches!(event, Event::Live { .. })).await;
+    let sealed = Blob::new(&b"typing"[..]).unwrap();
+    for request in [
+        Request::Subscribe { conversation: GROUP, log_epoch: LogEpoch(0), after: Position(0) },
+        Request::Cursor { conversation: GROUP, position: Position(1), receipt: None },
+        Request::Ephemeral { conversation: GROUP, sealed },
+    ] {
+        e.send(&request).await;
+        let answer = e.next().await;
+        assert!(
+            matches!(&answer, Some(Event::Error { code: ErrorCode::NotAMember, conversation: Some(GROUP), detail })
+                if detail.starts_with("conversation: ")),
+            "{answer:?}"
+        );
+    }
+    e.append(&eve.frame(1, "let me in")).await;
+    let answer = e.next().await;
+    assert!(matches!(answer, Some(Event::AppendRefused { code: ErrorCode::NotAMember, .. })), "{answer:?}");
+    e.send(&eve.leave()).await;
+    let answer = e.next().await;
+    assert!(
+        matches!(&answer, Some(Event::CommitRefused { code: ErrorCode::NotAMember, current, detail, .. })
+            if current.0 == 0 && detail.starts_with("conversation: ")),
+        "{answer:?}"
+    );
+    // Her socket stays, and Ann's next event is of her own doing.
+    e.send(&Request::Unsubscribe { conversation: GROUP }).await;
+    let frame = ann.frame(1, "alone");
+    a.append(&frame).await;
+    assert_eq!(a.next().await, Some(appended(&frame, 2)));
+}
+
+#[tokio::test]
+async fn seqs_that_go_back_jump_or_are_used_twice_and_forged_frames_are_answered_and_the_socket_stays() {
+    let server = Server::start().await;
+    let (ann, bob) = (person(1), person(2));
+    let mut a = server.sign_in(&ann).await;
+    a.send(&ann.create(&[&ann, &bob])).await;
+    a.find(|event| matches!(event, Event::Conversation { .. })).await;
+    let frames = [ann.frame(1, "one"), ann.frame(2, "two"), ann.frame(3, "three")];
+    for (frame, position) in frames.iter().zip(2..) {
+        a.append(frame).await;
+        assert_eq!(a.next().await, Some(appended(frame, position)));
+    }
+    let (conversation, device) = (GROUP, ann.device);
+    // Back, and the same: it stands where it stood.
+    a.append(&frames[0]).await;
+    assert_eq!(a.next().await, Some(appended(&frames[0], 2)));
+    for seq in [5, 1_000_000, u64::MAX] {
+        a.append(&ann.frame(seq, "jumps")).await;
+        assert_eq!(a.next().await, Some(Event::Nack { conversation, device, expected: Seq(4) }));
+    }
+    a.append(&ann.frame(2, "another two")).await;
+    let conflict =
+        Event::Conflict { conversation, device, seq: Seq(2), position: Position(3), last_seq: Seq(3) };
+    assert_eq!(a.next().await, Some(conflict));
+    // In Bob's name, by Ann's key.
+    let forged = ann.frame_in_the_name_of(&bob, 1, "I owe Ann 100");
+    a.append(&forged).await;
+    let answer = a.next().await;
+    assert!(
+        matches!(answer, Some(Event::AppendRefused { device, code: ErrorCode::BadAuthor, .. }) if device == bob.device),
+        "{answer:?}"
+    );
+    let four = ann.frame(4, "four");
+    a.append(&four).await;
+    assert_eq!(a.next().await, Some(appended(&four, 5)), "nothing of all that took a place");
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_websocket_is_a_problem_document() {
+    let server = Server::start().await;
+    let answer = ask(&server, "GET /v1/relay HTTP/1.1\r\nConnection: close\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 426") && answer.contains("application/problem+json"), "{answer}");
+    let body = answer.split("\r\n\r\n").nth(1).unwrap();
+    let problem: sotto_protocol::rest::Problem = serde_json::from_str(body).unwrap();
+    assert_eq!((problem.status, problem.kind.as_str()), (426, "urn:sotto:problem:not-a-websocket"));
+}
+
+#[tokio::test]
 async fn only_pages_of_allowed_origins_get_in() {
     let config = Config { origins: vec!["https://chat.example".into()], ..Config::default() };
     let server = Server::with(config, Timing::default()).await;
@@ -212,12 +307,15 @@ async fn only_pages_of_allowed_origins_get_in() {
 
 /// What the server says to a hand-made upgrade.
 pub async fn upgrade(server: &Server, headers: &str) -> String {
+    let upgrade = "GET /v1/relay HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+    ask(server, &format!("{upgrade}{headers}")).await
+}
+
+/// What the server says to a request by hand, without its Host and its end.
+async fn ask(server: &Server, request: &str) -> String {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let request = format!(
-        "GET /v1/relay HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n",
-        server.address
-    );
+    let request = format!("{request}Host: {}\r\n\r\n", server.address);
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     while !complete(&answer) {

@@ -6,7 +6,7 @@ use sotto_relay::access::Revocation;
 use sotto_relay::{Config, Timing};
 
 use crate::bad_input::upgrade;
-use crate::server::{NEVER, Server, appended, person};
+use crate::server::{AWAY, NEVER, Server, appended, person};
 
 fn unauthenticated(event: &Event) -> bool {
     matches!(event, Event::Error { code: ErrorCode::Unauthenticated, .. })
@@ -32,6 +32,18 @@ async fn a_renewed_token_keeps_the_socket() {
     a.authenticate(&ann.token(Duration::from_secs(600))).await;
     a.find(|event| matches!(event, Event::Listed {})).await;
     tokio::time::sleep_until((until + Duration::from_millis(100)).into()).await;
+    a.send(&ann.create(&[&ann])).await;
+    a.find(|event| matches!(event, Event::Committed { .. })).await;
+}
+
+#[tokio::test]
+async fn a_renewal_that_cannot_be_checked_now_leaves_the_socket_as_it_was() {
+    let server = Server::start().await;
+    let ann = person(1);
+    let mut a = server.sign_in(&ann).await;
+    a.authenticate(AWAY).await;
+    let answer = a.next().await;
+    assert!(matches!(answer, Some(Event::Error { code: ErrorCode::Unavailable, .. })), "{answer:?}");
     a.send(&ann.create(&[&ann])).await;
     a.find(|event| matches!(event, Event::Committed { .. })).await;
 }
@@ -77,6 +89,14 @@ async fn the_relay_goes_on_when_nobody_can_revoke_any_more() {
     let mut a = server.sign_in(&ann).await;
     a.send(&ann.create(&[&ann])).await;
     a.find(|event| matches!(event, Event::Committed { .. })).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_is_no_malformed_frame() {
+    let server = Server::start().await;
+    drop(server.sign_in(&person(1)).await);
+    server.until("closed", |metrics| metrics.sockets.load(Ordering::Relaxed) == 0).await;
+    assert_eq!(server.relay.metrics().malformed.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

@@ -26,6 +26,9 @@ use tokio_tungstenite::tungstenite::Message;
 
 pub const GROUP: ConversationId = ConversationId([2; 16]);
 
+/// A token that cannot be checked now.
+pub const AWAY: &str = "away";
+
 /// Tests wait on conditions; this only ends one whose condition never comes.
 pub const NEVER: Duration = Duration::from_secs(60);
 
@@ -52,19 +55,32 @@ impl Person {
     }
 
     pub fn frame(&self, seq: u64, text: &str) -> Frame {
+        self.frame_in_the_name_of(self, seq, text)
+    }
+
+    /// What another would write, signed by this one.
+    pub fn frame_in_the_name_of(&self, author: &Person, seq: u64, text: &str) -> Frame {
         let sealed = Blob::new(text.as_bytes().to_vec()).unwrap();
-        let body = FrameBody { conversation: GROUP, device: self.device, seq: Seq(seq), sealed };
+        let body = FrameBody { conversation: GROUP, device: author.device, seq: Seq(seq), sealed };
         Frame::sign_all(vec![body], |message| self.sign(message)).remove(0)
     }
 
     pub fn create(&self, members: &[&Person]) -> Request {
         let members = Bounded::new(members.iter().map(|member| member.account).collect()).unwrap();
+        self.change(1, Action::Create { kind: ConversationKind::Group, members })
+    }
+
+    pub fn leave(&self) -> Request {
+        self.change(2, Action::Leave {})
+    }
+
+    fn change(&self, epoch: u64, action: Action) -> Request {
         let change = Change {
             conversation: GROUP,
-            epoch: MembershipEpoch(1),
+            epoch: MembershipEpoch(epoch),
             account: self.account,
             device: self.device,
-            action: Action::Create { kind: ConversationKind::Group, members },
+            action,
         };
         Request::Commit { change: SignedChange::sign(&change, |message| self.sign(message)) }
     }
@@ -87,6 +103,9 @@ struct People(Mutex<Vec<DeviceRecord>>);
 #[async_trait]
 impl TokenVerifier for People {
     async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
+        if token == AWAY {
+            return Err(TokenError::Unavailable);
+        }
         let mut parts = token.split(' ');
         let mut next = || parts.next().ok_or(TokenError::Invalid);
         let account = next()?.parse().map_err(|_| TokenError::Invalid)?;

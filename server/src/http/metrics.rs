@@ -11,13 +11,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use ipnet::IpNet;
-use sotto_relay::Relay;
+use sotto_relay::{Histogram, Relay};
 use sotto_signaling::{ClientAddr, Signaling};
 
 use super::client::{ThroughUnknownProxy, contains};
 use super::connections::Counters;
 use super::problem::problem;
 use crate::tls::Certificates;
+
+/// Prometheus wants seconds, and microseconds are counted.
+const PER_SECOND: f64 = 1e6;
 
 /// Everything that is measured.
 pub struct Metrics {
@@ -83,17 +86,24 @@ impl Metrics {
             let label = format!("class=\"{}xx\"", class + 1);
             text.sample("sotto_http_answers_total", &label, read(counter));
         }
-        for (name, value) in self.signaling.metrics().iter() {
-            text.part("signaling", name, value);
+        for (name, help, value) in self.signaling.metrics().iter() {
+            text.part("signaling", name, help, value);
         }
         let relay = self.relay.metrics();
-        text.gauge("sotto_relay_sockets", "Sockets of the relay open now.", read(&relay.sockets));
-        text.counter("sotto_relay_batches_total", "Batches committed to the log.", read(&relay.batches));
-        text.counter("sotto_relay_entries_total", "Entries committed to the log.", read(&relay.entries));
-        text.counter(
-            "sotto_relay_failures_total",
-            "Batches that could not be written.",
-            read(&relay.failures),
+        for (name, help, value) in relay.iter() {
+            text.part("relay", name, help, value);
+        }
+        text.histogram(
+            "sotto_relay_batch_entries",
+            "Entries of each committed batch.",
+            1.0,
+            &relay.batch_entries,
+        );
+        text.histogram(
+            "sotto_relay_commit_seconds",
+            "How long each batch took to be durable, in seconds.",
+            PER_SECOND,
+            &relay.commit_micros,
         );
         text.0
     }
@@ -148,12 +158,24 @@ impl Exposition {
         self.sample(name, "", value);
     }
 
-    /// A number that a library counts; its documentation says what. Only `sockets` can go down.
-    fn part(&mut self, library: &str, name: &str, value: u64) {
-        let help = format!("See {name} of sotto-{library}'s Metrics.");
+    /// A number that a library counts. Only `sockets` can go down.
+    fn part(&mut self, library: &str, name: &str, help: &str, value: u64) {
         match name {
-            "sockets" => self.gauge(&format!("sotto_{library}_sockets"), &help, value),
-            name => self.counter(&format!("sotto_{library}_{name}_total"), &help, value),
+            "sockets" => self.gauge(&format!("sotto_{library}_sockets"), help, value),
+            name => self.counter(&format!("sotto_{library}_{name}_total"), help, value),
         }
+    }
+
+    /// `per_unit` of what the histogram counts are one of what is shown.
+    fn histogram(&mut self, name: &str, help: &str, per_unit: f64, histogram: &Histogram) {
+        self.family(name, "histogram", help);
+        let mut count = 0;
+        for (bound, total) in histogram.cumulative() {
+            let bound = bound.map_or("+Inf".to_owned(), |bound| (bound as f64 / per_unit).to_string());
+            self.sample(&format!("{name}_bucket"), &format!("le=\"{bound}\""), total);
+            count = total;
+        }
+        self.sample(&format!("{name}_sum"), "", histogram.sum() as f64 / per_unit);
+        self.sample(&format!("{name}_count"), "", count);
     }
 }

@@ -4,5 +4,5 @@ pub mod client;
 pub mod connections;
 pub mod health;
 pub mod metrics;
-mod problem;
+pub(crate) mod problem;
 pub mod requests;

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod mount;
 pub mod person;
+pub mod sockets;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -17,10 +19,23 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The program, without this process's own settings.
 pub fn sotto_server(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sotto-server"));
-    command.args(arguments).stdin(Stdio::null());
+    command.args(arguments);
+    alone(&mut command);
+    command
+}
+
+/// Runs without input and without this process's own settings.
+fn alone(command: &mut Command) {
+    command.stdin(Stdio::null());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SOTTO_")) {
         command.env_remove(name);
     }
+}
+
+/// One that serves a data folder on a free port of loopback.
+pub fn serve(data_dir: &Path, more: &[&str]) -> Command {
+    let mut command = sotto_server(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(data_dir).args(more);
     command
 }
 
@@ -62,9 +77,7 @@ pub struct Running {
 
 impl Running {
     pub fn start(data_dir: &Path, more: &[&str]) -> Self {
-        let mut command = sotto_server(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
-        command.arg(data_dir).args(more);
-        Self::spawn(command)
+        Self::spawn(serve(data_dir, more))
     }
 
     /// Starts it and waits for the line that says where it listens.

@@ -2,12 +2,17 @@
 
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
-use sotto_protocol::cbor::Text;
+use sotto_protocol::cbor::{Blob, Bounded, Text};
 use sotto_protocol::device_list::{DeviceChange, Entry, SignedEntry, Signer};
+use sotto_protocol::membership::{Action, Change, SignedChange};
+use sotto_protocol::relay::Request;
 use sotto_protocol::rest::{
     Challenge, ChallengeRequest, Session, SessionRequest, SignUp, session_signing_input,
 };
-use sotto_protocol::{AccountId, DeviceId, Handle, Hash, PublicKey, Signature, UnixMillis};
+use sotto_protocol::{
+    AccountId, ConversationId, ConversationKind, DeviceId, Frame, FrameBody, Handle, Hash, MembershipEpoch,
+    PublicKey, Seq, Signature, UnixMillis,
+};
 
 use super::{Answer, Running};
 
@@ -68,6 +73,27 @@ impl Person {
         serde_json::from_str::<Session>(&answer.body)
             .unwrap_or_else(|error| panic!("{error}: {answer:?}"))
             .token
+    }
+
+    /// A group of its own.
+    pub fn creates_a_group(&self) -> Request {
+        let members = Bounded::new(vec![self.account]).unwrap();
+        let change = Change {
+            conversation: ConversationId::group([7; 15]),
+            epoch: MembershipEpoch(1),
+            account: self.account,
+            device: self.device,
+            action: Action::Create { kind: ConversationKind::Group, members },
+        };
+        Request::Commit { change: SignedChange::sign(&change, |message| sign(&self.key, message)) }
+    }
+
+    /// A message in it.
+    pub fn writes(&self, seq: u64, text: &str) -> Frame {
+        let sealed = Blob::new(text.as_bytes().to_vec()).unwrap();
+        let conversation = ConversationId::group([7; 15]);
+        let body = FrameBody { conversation, device: self.device, seq: Seq(seq), sealed };
+        Frame::sign_all(vec![body], |message| sign(&self.key, message)).remove(0)
     }
 }
 

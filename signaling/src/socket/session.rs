@@ -349,6 +349,8 @@ impl Session<'_> {
                 ready(self.socket, &principal);
             }
             Ok(_) => self.socket.outbound.close(Close::Unauthenticated("belongs to another device")),
+            // Nothing is known against this device: what it showed before counts until it expires.
+            Err(TokenError::Unavailable(error)) => self.unavailable(&error),
             Err(error) => self.socket.outbound.close(refusal(error)),
         }
     }

@@ -44,7 +44,9 @@ pub enum OpenError {
         known: i64,
     },
     /// Some other program's file.
-    #[error("signaling: the database belongs to something else (application id {0:#x})")]
+    #[error(
+        "signaling: the database belongs to another program (application id {0:#x}): give the server another data folder"
+    )]
     Foreign(i64),
     /// Commits would not be on the disk when they return.
     #[error("signaling: the database connection must use synchronous=FULL")]
@@ -52,9 +54,43 @@ pub enum OpenError {
     /// The signing key in the database is damaged.
     #[error("signaling: the signing key in the database cannot be read")]
     Key,
+    /// The disk is full.
+    #[error("signaling: the disk is full: make room; nothing that was acknowledged is lost")]
+    Full,
+    /// The database may not be written to.
+    #[error("signaling: the database is read-only: let this user write its file, its folder and its disk")]
+    ReadOnly,
+    /// The file cannot be opened.
+    #[error("signaling: the database cannot be opened: its folder must exist, and this user own both")]
+    CannotOpen,
+    /// The disk failed, or a limit on file sizes was met.
+    #[error(
+        "signaling: the disk does not take writes (a quota, a limit on file sizes, or a broken disk): {0}"
+    )]
+    Disk(String),
+    /// Not a database (any more).
+    #[error(
+        "signaling: this is no database, or a damaged one: restore it from a backup; all accounts and device lists are in it"
+    )]
+    Damaged,
     /// SQLite failed.
-    #[error("signaling: the database cannot be opened or written")]
-    Database(#[from] sqlx::Error),
+    #[error("signaling: the database failed: {0}")]
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());
+        // The low byte is the kind, the rest its details (https://www.sqlite.org/rescode.html).
+        match code.map(|code| code & 0xff) {
+            Some(8) => Self::ReadOnly,
+            Some(10) => Self::Disk(error.to_string()),
+            Some(11 | 26) => Self::Damaged,
+            Some(13) => Self::Full,
+            Some(14) => Self::CannotOpen,
+            Some(_) | None => Self::Database(error),
+        }
+    }
 }
 
 /// How to connect to a file: write-ahead log, every commit on the disk before it returns.
@@ -86,6 +122,10 @@ impl Store {
         }
         let known = MIGRATIONS.len() as i64;
         let found = pragma("PRAGMA user_version").await?;
+        let tables = pragma("SELECT count(*) FROM sqlite_schema").await?;
+        if found == 0 && application == 0 && tables != 0 {
+            return Err(OpenError::Foreign(application));
+        }
         if found > known {
             return Err(OpenError::Newer { found, known });
         }

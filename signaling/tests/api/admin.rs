@@ -65,6 +65,44 @@ async fn a_database_of_a_newer_release_or_another_program_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_be_used_says_why_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = async |options: sqlx::sqlite::SqliteConnectOptions| -> OpenError {
+        match sqlx::SqlitePool::connect_with(options).await {
+            Ok(pool) => Signaling::open(pool, config()).await.err().unwrap(),
+            Err(error) => error.into(),
+        }
+    };
+    let file = dir.path().join("signaling.db");
+    Signaling::open(pool(&file).await, config()).await.unwrap();
+
+    let read_only = refused(sotto_signaling::sqlite_options(&file).read_only(true)).await;
+    assert!(matches!(read_only, OpenError::ReadOnly), "{read_only}");
+    assert!(read_only.to_string().contains("let this user write"), "{read_only}");
+
+    let nowhere = refused(sotto_signaling::sqlite_options(&dir.path().join("no/signaling.db"))).await;
+    assert!(matches!(nowhere, OpenError::CannotOpen), "{nowhere}");
+    assert!(nowhere.to_string().contains("its folder must exist"), "{nowhere}");
+
+    let text = dir.path().join("text.db");
+    std::fs::write(&text, "not a database, but long enough to look at".repeat(100)).unwrap();
+    let damaged = refused(sotto_signaling::sqlite_options(&text)).await;
+    assert!(matches!(damaged, OpenError::Damaged), "{damaged}");
+    assert!(damaged.to_string().contains("restore it from a backup"), "{damaged}");
+
+    let recipes = pool(&dir.path().join("recipes.db")).await;
+    sqlx::raw_sql("CREATE TABLE recipes (name)").execute(&recipes).await.unwrap();
+    let foreign = Signaling::open(recipes, config()).await.err().unwrap();
+    assert!(matches!(foreign, OpenError::Foreign(0)), "{foreign}");
+
+    // A new file that may have no more than three pages is what a full disk looks like.
+    let small = sotto_signaling::sqlite_options(&dir.path().join("small.db")).pragma("max_page_count", "3");
+    let full = refused(small).await;
+    assert!(matches!(full, OpenError::Full), "{full}");
+    assert!(full.to_string().contains("make room"), "{full}");
+}
+
+#[tokio::test]
 async fn settings_and_databases_that_cannot_work_are_refused_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("signaling.db");

@@ -6,7 +6,7 @@ use sotto_protocol::rest::Session;
 use sotto_signaling::Config;
 
 use crate::harness::{ORIGIN, Server, config};
-use crate::people::{Key, Person, nonce, session_request, sign_in};
+use crate::people::{Key, Person, Socket, nonce, session_request, sign_in};
 
 #[tokio::test]
 async fn a_challenge_is_answered_once() {
@@ -92,10 +92,12 @@ async fn tokens_that_are_forged_foreign_or_expired_are_refused() {
         let answer = get(&forged).await;
         answer.assert_problem(401, "unauthenticated", None);
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        assert_no_socket(&server, &forged).await;
     }
 
     let elsewhere = server.beside(Config { origins: vec!["https://other.example".into()], ..config() }).await;
     elsewhere.get("/v1/handles/alice", Some(&good)).await.assert_problem(401, "unauthenticated", None);
+    assert_no_socket(&elsewhere, &good).await;
     let same = server.beside(config()).await;
     assert_eq!(same.get("/v1/handles/alice", Some(&good)).await.status, 200, "tokens survive a restart");
 
@@ -103,6 +105,15 @@ async fn tokens_that_are_forged_foreign_or_expired_are_refused() {
     let expired = get(&good).await;
     expired.assert_problem(401, "unauthenticated", None);
     assert!(expired.json()["detail"].as_str().unwrap().contains("expired"));
+    assert_no_socket(&server, &good).await;
+}
+
+/// That a token opens no socket either.
+async fn assert_no_socket(server: &Server, token: &str) {
+    let mut socket = Socket::open(server).await;
+    socket.send(serde_json::json!({"type": "authenticate", "token": token})).await;
+    assert_eq!(socket.next().await["code"], "unauthenticated");
+    assert_eq!(socket.closed().await, Some(4401));
 }
 
 #[tokio::test]

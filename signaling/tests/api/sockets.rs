@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use sotto_protocol::limits::{MAX_SIGNAL_MESSAGE, MAX_SIGNAL_PAYLOAD};
-use sotto_signaling::{Config, Rate, RateLimits};
+use sotto_signaling::{Config, Rate, RateLimits, Signaling};
 
-use crate::harness::{ORIGIN, Server, config, until};
+use crate::harness::{ORIGIN, Server, config, pool, until};
 use crate::people::{Person, Socket};
 
 const UPGRADE: &str = "upgrade: websocket\r\nsec-websocket-version: 13\r\n\
@@ -55,14 +55,16 @@ async fn bad_messages_name_the_field_and_the_socket_lives_on() {
         ),
         (padded, "limit", "message bytes"),
         (r#"{"type":"ping","surprise":1}"#.into(), "malformed", "surprise"),
+        (r#"{"type":"ping","type":"ping"}"#.into(), "malformed", "type"),
+        (r#"{"type":"signal","to":"x","to":"y","payload":""}"#.into(), "malformed", "to"),
     ] {
         socket.send_text(&text).await;
         let error = socket.next().await;
         assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!(code)), "{error}");
         assert!(error["detail"].as_str().unwrap().contains(named), "{error}");
+        socket.send(json!({"type": "ping"})).await;
+        assert_eq!(socket.next().await, json!({"type": "pong"}));
     }
-    socket.send(json!({"type": "ping"})).await;
-    assert_eq!(socket.next().await, json!({"type": "pong"}));
     for _ in 0..8 {
         socket.send_binary(vec![1, 2, 3]).await;
     }
@@ -120,6 +122,21 @@ async fn a_socket_lives_as_long_as_its_token_is_renewed() {
         }
     }
     assert_eq!(renewed.closed().await, Some(4401));
+}
+
+#[tokio::test]
+async fn a_renewal_that_cannot_be_checked_now_leaves_the_socket_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = pool(&dir.path().join("signaling.db")).await;
+    let server = Server::serving(Signaling::open(storage.clone(), config()).await.unwrap()).await;
+    let alice = Person::join(&server, "alice").await;
+    let token = alice.token(&server).await;
+    let mut socket = alice.socket(&server).await;
+    storage.close().await;
+    socket.send(json!({"type": "authenticate", "token": token})).await;
+    assert_eq!(socket.next().await["code"], "unavailable");
+    socket.send(json!({"type": "ping"})).await;
+    assert_eq!(socket.next().await["type"], "pong");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 use std::sync::{Arc, Mutex};
 
+use sqlx::Row;
+
 use super::*;
 use crate::store::{MemoryStore, conformance};
 
@@ -86,7 +88,60 @@ async fn a_full_disk_is_named_stores_nothing_and_passes() {
 async fn a_folder_that_is_not_there_is_an_error_not_a_panic() {
     let folder = tempfile::tempdir().unwrap();
     let error = SqliteStore::open(folder.path().join("no").join("relay.db")).await.unwrap_err();
-    assert!(matches!(error, StoreError::Database(_)), "{error}");
+    assert!(matches!(error, StoreError::CannotOpen), "{error}");
+    assert!(error.to_string().contains("its folder must exist"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_or_damaged_is_named_and_left_as_it_is() {
+    let (folder, store) = open().await;
+    store.write(&Batch { conversations: vec![conversation(1)], ..Batch::default() }).await.unwrap();
+    store.close().await;
+    let file = folder.path().join("relay.db");
+    let mut damaged = std::fs::read(&file).unwrap();
+    damaged[100..4_000].fill(0x5a);
+    for bytes in [damaged, "not a database, but long enough to look at".repeat(100).into_bytes()] {
+        std::fs::write(&file, &bytes).unwrap();
+        let error = SqliteStore::open(&file).await.unwrap_err();
+        assert!(matches!(error, StoreError::Damaged), "{error}");
+        assert!(error.to_string().contains("restore it from a backup"), "{error}");
+        assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn another_programs_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, sql, expected) in [
+        ("recipes.db", "CREATE TABLE recipes (name)", 0),
+        ("signaling.db", "PRAGMA application_id = 7; PRAGMA user_version = 1", 7),
+    ] {
+        let file = folder.path().join(name);
+        let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+        pool.close().await;
+        let error = SqliteStore::open(&file).await.unwrap_err();
+        assert!(matches!(error, StoreError::Foreign(id) if id == expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_became_read_only_is_named_stores_nothing_and_is_read_on() {
+    let (_folder, store) = open().await;
+    let first = Batch { conversations: vec![conversation(1)], ..Batch::default() };
+    store.write(&first).await.unwrap();
+    let query_only = |on| sqlx::raw_sql(on).execute(&store.writer);
+    query_only("PRAGMA query_only = ON").await.unwrap();
+    let second = Batch { conversations: vec![conversation(2)], ..Batch::default() };
+    let error = store.write(&second).await.unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly), "{error}");
+    assert!(error.to_string().contains("let this user write"), "{error}");
+    let read = async |n| store.read(&Query::Conversation(conversation(n).conversation)).await.unwrap();
+    assert!(matches!(read(1).await, Answer::Conversation(Some(_))));
+    assert_eq!(read(2).await, Answer::Conversation(None));
+    query_only("PRAGMA query_only = OFF").await.unwrap();
+    store.write(&second).await.unwrap();
 }
 
 #[tokio::test]
