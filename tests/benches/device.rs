@@ -170,6 +170,8 @@ impl RelaySocket {
             }
             match self.next().await {
                 Event::Appended { .. } => acked += 1,
+                // Its creation, told again.
+                Event::Conversation { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
