@@ -40,7 +40,7 @@ Usage: scripts/bench [OPTIONS] [NAME…]      (make bench: all of them, about fo
   first-message  a first message with no link yet, beside the relay's own round trip
 
 Options:
-  --rounds N     rounds of each measurement, at least 5 (default 5)
+  --rounds N     rounds of each measurement, at least 5 (default 7)
   --no-fail      exit with 0 even if a target is missed
   --help         print this
 ";
@@ -96,7 +96,7 @@ async fn measure(name: &str, rounds: usize) -> Vec<Line> {
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Asked>, String> {
-    let mut asked = Asked { names: Vec::new(), rounds: 5, fails: true };
+    let mut asked = Asked { names: Vec::new(), rounds: 7, fails: true };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             // Cargo says so.
