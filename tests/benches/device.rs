@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
+use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use ring::rand::SecureRandom as _;
 use serde_json::json;
@@ -111,33 +112,27 @@ impl RelaySocket {
         relay
     }
 
-    /// The next messages of its group, under as few signatures as a peer's.
-    pub fn frames(&mut self, identity: &Identity, count: usize) -> Vec<Frame> {
+    /// Appends of the next messages of its group, `burst` in a message under as few signatures as a peer's, as bytes that
+    /// only wait to be sent: what is measured is the relay.
+    pub fn bursts(&mut self, identity: &Identity, count: usize, burst: usize) -> Vec<Burst> {
         let bodies = (0..count).map(|_| {
             let seq = self.next;
             self.next = seq.next();
             let mut sealed = vec![7; MESSAGE];
             sealed[..8].copy_from_slice(&seq.0.to_be_bytes());
-            FrameBody {
-                conversation: self.group,
-                device: identity.device,
-                seq,
-                sealed: Blob::new(sealed).unwrap(),
-            }
+            let sealed = Blob::new(sealed).unwrap();
+            FrameBody { conversation: self.group, device: identity.device, seq, sealed }
         });
-        Frame::sign_all(bodies.collect(), |message| identity.key.sign(message))
+        let frames = Frame::sign_all(bodies.collect(), |message| identity.key.sign(message));
+        let requests: Vec<_> = frames.into_iter().map(|frame| Request::Append { frame }).collect();
+        requests.chunks(burst).map(|burst| Burst { bytes: encode(burst), count: burst.len() }).collect()
     }
 
-    /// Sends requests as one message.
-    pub async fn send(&mut self, requests: &[Request]) {
-        let mut bytes = Vec::new();
-        for request in requests {
-            cbor::encode_into(request, &mut bytes);
-        }
-        self.socket.send(Message::Binary(bytes.into())).await.unwrap();
+    async fn send(&mut self, requests: &[Request]) {
+        self.socket.send(Message::Binary(encode(requests))).await.unwrap();
     }
 
-    pub async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> Event {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return event;
@@ -156,17 +151,16 @@ impl RelaySocket {
         while !such(&self.next().await) {}
     }
 
-    /// Appends these frames, at most `window` unacknowledged and `burst` in a message, and returns when all are durable.
-    pub async fn append_all(&mut self, frames: &[Frame], burst: usize, window: usize) {
-        let mut bursts = frames.chunks(burst);
+    /// Appends these, with at most `window` unacknowledged, and returns when all are durable.
+    pub async fn append_all(&mut self, bursts: Vec<Burst>, window: usize) {
         let (mut sent, mut acked) = (0, 0);
-        while acked < frames.len() {
-            while sent < frames.len() && sent - acked + burst <= window.max(burst) {
-                let burst = bursts.next().unwrap();
-                let requests: Vec<_> =
-                    burst.iter().map(|frame| Request::Append { frame: frame.clone() }).collect();
-                self.send(&requests).await;
-                sent += burst.len();
+        let mut bursts = bursts.into_iter().peekable();
+        while acked < sent || bursts.peek().is_some() {
+            while let Some(burst) =
+                bursts.next_if(|burst| sent == acked || sent - acked + burst.count <= window)
+            {
+                self.socket.send(Message::Binary(burst.bytes)).await.unwrap();
+                sent += burst.count;
             }
             match self.next().await {
                 Event::Appended { .. } => acked += 1,
@@ -176,4 +170,18 @@ impl RelaySocket {
             }
         }
     }
+}
+
+/// Appends that go out as one message.
+pub struct Burst {
+    bytes: Bytes,
+    count: usize,
+}
+
+fn encode(requests: &[Request]) -> Bytes {
+    let mut bytes = Vec::new();
+    for request in requests {
+        cbor::encode_into(request, &mut bytes);
+    }
+    bytes.into()
 }

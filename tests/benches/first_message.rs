@@ -39,9 +39,9 @@ pub async fn measure(rounds: usize) -> Vec<Line> {
         to.client.close().await.unwrap();
 
         let mut trips = Vec::new();
-        for frame in relay.frames(&device.identity, APPENDS) {
+        for burst in relay.bursts(&device.identity, APPENDS, 1) {
             let start = Instant::now();
-            relay.append_all(&[frame], 1, 1).await;
+            relay.append_all(vec![burst], 1).await;
             trips.push(millis(start.elapsed()));
         }
         let trip = median(&trips);
