@@ -31,7 +31,7 @@ use report::Line;
 const USAGE: &str = "\
 Measures Sotto beside the bare thing under it: medians of alternating rounds, in one run.
 
-Usage: scripts/bench [OPTIONS] [NAME…]      (make bench: all of them, about four minutes)
+Usage: scripts/bench [OPTIONS] [NAME…]      (make bench: all of them, about two minutes)
 
   stack          messages/s through two peers and a server, beside their SQLite writes alone
   appends        appends/s through the relay, beside the same rows in bare SQLite
