@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::driver::Order;
 use crate::link::{LinkFaults, LinkOptions};
 use crate::net::{Origin, OriginError};
-use crate::profile::{Options, Profile, ProfileError, SignUpError, StoreError};
+use crate::profile::{Options, Profile, ProfileError, SignUpError, StoreError, WriteWatcher};
 
 /// Why something did not work.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,13 @@ impl Builder {
     /// Lets tests cut the network under all links.
     pub fn link_faults(mut self, faults: LinkFaults) -> Self {
         self.options.links = LinkOptions { faults, ..self.options.links };
+        self
+    }
+
+    /// Hands over what was written to the profile, each write once it is durable, in order: to measure what writing
+    /// costs, or to keep a copy elsewhere.
+    pub fn watch_writes(mut self, watcher: WriteWatcher) -> Self {
+        self.options.watcher = Some(watcher);
         self
     }
 

@@ -43,7 +43,7 @@ pub mod rpc;
 
 pub use client::{Builder, Client, Ended, Error, Events, Pending};
 pub use net::{CertificateError, NetError, Origin, OriginError};
-pub use profile::{Options, Profile, ProfileError, SignUpError, Store, StoreError};
+pub use profile::{Options, Profile, ProfileError, SignUpError, Store, StoreError, WriteWatcher};
 
 pub use sotto_peer_core::{
     Command, CommandError, ConnectionStatus, ConversationStatus, ConversationView, Event, GapRange, Identity,

@@ -1,7 +1,8 @@
 //! What one turn of the peer stages: writes, what waits for them, and what goes out at once.
 //!
 //! At most one write is on its way to the disk. What is staged meanwhile becomes the next one, so that a slow
-//! disk makes larger batches and not longer queues.
+//! disk makes larger batches and not longer queues. Bookkeeping that nobody waits for (a position in the log, a
+//! receipt) has [`PATIENCE`]: it joins the next write that somebody does wait for.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,6 +17,10 @@ use crate::io::{
     Table, WriteSet, WriteToken,
 };
 use crate::store;
+
+/// How long bookkeeping waits for a write to join. Its loss costs nothing: the log and the peers tell it again. About an
+/// answer's way on one machine, and still short for a program that waits for each receipt.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(5);
 
 /// What happens once a write is durable.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub(crate) struct Effects {
     staged: WriteSet,
     /// Records changed in memory that the next write must include.
     pub dirty: bool,
+    /// Somebody waits for what changed: write it now.
+    urgent: bool,
     waiting: Vec<Gated>,
     in_flight: Option<(WriteToken, Vec<Gated>)>,
     ready: VecDeque<Output>,
@@ -55,6 +62,7 @@ impl Effects {
             rng: ChaCha20Rng::from_seed(seed),
             staged: WriteSet::default(),
             dirty: false,
+            urgent: true,
             waiting: Vec::new(),
             in_flight: None,
             ready: VecDeque::new(),
@@ -82,6 +90,16 @@ impl Effects {
         self.staged.delete_ranges.push((table, from, to));
     }
 
+    /// Somebody waits for what this turn changes.
+    pub fn hurry(&mut self) {
+        self.urgent = true;
+    }
+
+    /// Whether there is something to write, and all of it can wait.
+    pub fn can_wait(&self) -> bool {
+        !self.urgent && (self.dirty || !self.staged.is_empty())
+    }
+
     /// Comes out at once: depends on no write.
     pub fn now(&mut self, output: Output) {
         self.ready.push_back(output);
@@ -93,11 +111,15 @@ impl Effects {
     }
 
     pub fn reply(&mut self, id: CommandId, result: Result<Reply, CommandError>) {
+        self.hurry();
         self.after_write(Gated::Output(Output::Reply { id, result }));
     }
 
     /// Notifies of something that is kept until acknowledged, if that is wanted.
     pub fn notify(&mut self, event: Event) {
+        if !matches!(event, Event::Receipt { .. }) {
+            self.hurry();
+        }
         self.last_event += 1;
         let notification = Notification { sequence: self.last_event, event };
         if self.keep_events {
@@ -115,6 +137,7 @@ impl Effects {
 
     /// Reads from the store, after all that is staged.
     pub fn load(&mut self, query: Query) -> LoadId {
+        self.hurry();
         self.last_load += 1;
         let id = LoadId(self.last_load);
         self.after_write(Gated::Output(Output::Load { id, query }));
@@ -148,6 +171,7 @@ impl Effects {
             }
             return false;
         }
+        self.urgent = false;
         if !self.staged.is_empty() {
             self.last_token += 1;
             let token = WriteToken(self.last_token);

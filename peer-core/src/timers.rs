@@ -32,6 +32,8 @@ pub(crate) enum Timer {
     Commands,
     /// Look up accounts again.
     People,
+    /// Write what could wait.
+    Write,
 }
 
 /// A set of timers.

@@ -81,7 +81,6 @@ pub(crate) enum Message {
     Disconnected {
         session: SessionId,
     },
-    Log(Box<Input>),
     Drain {
         within: Duration,
         done: oneshot::Sender<()>,
@@ -93,6 +92,9 @@ pub(crate) struct Shared {
     pub timing: Timing,
     pub verifier: Arc<dyn TokenVerifier>,
     pub inbox: mpsc::Sender<Message>,
+    /// What store and directory answer, past what waits in the inbox: while it waits, the disk does nothing. Never more
+    /// than the log has asked.
+    pub answers: mpsc::UnboundedSender<Input>,
     pub metrics: Metrics,
     pub draining: AtomicBool,
 }
@@ -123,10 +125,11 @@ impl Relay {
         timing: Timing,
     ) -> Self {
         let (inbox, messages) = mpsc::channel(INBOX);
+        let (answers, answered) = mpsc::unbounded_channel();
         let log = Log::new(config.log.clone(), Ring);
         let draining = AtomicBool::new(false);
         let metrics = Metrics::default();
-        let shared = Arc::new(Shared { config, timing, verifier, inbox, metrics, draining });
+        let shared = Arc::new(Shared { config, timing, verifier, inbox, answers, metrics, draining });
         let sockets = BTreeMap::new();
         let owner = Owner {
             log,
@@ -138,7 +141,7 @@ impl Relay {
             heard: Vec::new(),
             drain: None,
         };
-        tokio::spawn(owner.run(messages, revocations));
+        tokio::spawn(owner.run(messages, answered, revocations));
         Self(shared)
     }
 
@@ -191,7 +194,12 @@ struct Drain {
 }
 
 impl Owner {
-    async fn run(mut self, mut messages: mpsc::Receiver<Message>, mut revocations: Revocations) {
+    async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<Message>,
+        mut answers: mpsc::UnboundedReceiver<Input>,
+        mut revocations: Revocations,
+    ) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut listens = true;
@@ -203,11 +211,16 @@ impl Owner {
                     Err(RecvError::Lagged(_)) => self.handle(Input::RevocationsMissed),
                     Err(RecvError::Closed) => listens = false,
                 },
+                Some(answer) = answers.recv() => self.handle(answer),
                 message = messages.recv() => {
                     let Some(message) = message else { return };
                     self.take(message);
                     // Whatever waits already shares the next batch.
                     for _ in 1..TOGETHER {
+                        if let Ok(answer) = answers.try_recv() {
+                            self.handle(answer);
+                            break;
+                        }
                         let Ok(message) = messages.try_recv() else { break };
                         self.take(message);
                     }
@@ -242,7 +255,6 @@ impl Owner {
                     self.handle(Input::Disconnected { session });
                 }
             }
-            Message::Log(input) => self.handle(*input),
             Message::Drain { within, done } => self.start_drain(within, done),
         }
     }
@@ -273,21 +285,21 @@ impl Owner {
                     let (shared, store) = (self.shared.clone(), self.store.clone());
                     tokio::spawn(async move {
                         let result = write(&*store, &batch, &shared.metrics).await;
-                        reply(&shared, Input::Committed { token, result }).await;
+                        reply(&shared, Input::Committed { token, result });
                     });
                 }
                 Output::Load { load, query } => {
                     let (shared, store) = (self.shared.clone(), self.store.clone());
                     tokio::spawn(async move {
                         let result = read(&*store, &query).await;
-                        reply(&shared, Input::Loaded { load, result }).await;
+                        reply(&shared, Input::Loaded { load, result });
                     });
                 }
                 Output::LookUp { load, what } => {
                     let (shared, directory) = (self.shared.clone(), self.directory.clone());
                     tokio::spawn(async move {
                         let result = look_up(&*directory, what).await;
-                        reply(&shared, Input::Found { load, result }).await;
+                        reply(&shared, Input::Found { load, result });
                     });
                 }
                 Output::Send { session, event } => self.send(session, &event),
@@ -369,9 +381,9 @@ impl Owner {
     }
 }
 
-async fn reply(shared: &Shared, input: Input) {
+fn reply(shared: &Shared, input: Input) {
     // Fails only when the owner is gone, and with it who asked.
-    let _ = shared.inbox.send(Message::Log(Box::new(input))).await;
+    let _ = shared.answers.send(input);
 }
 
 async fn write(store: &dyn Store, batch: &Batch, metrics: &Metrics) -> Result<(), Failed> {

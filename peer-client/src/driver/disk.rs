@@ -3,7 +3,7 @@
 use sotto_peer_core::{Input, LoadId, Query, WriteSet, WriteToken};
 use tokio::sync::mpsc;
 
-use crate::profile::{Store, StoreError};
+use crate::profile::{Store, StoreError, WriteWatcher};
 
 pub(super) enum Job {
     Write(WriteToken, WriteSet),
@@ -16,11 +16,16 @@ pub(super) async fn serve(
     mut store: Store,
     mut jobs: mpsc::UnboundedReceiver<Job>,
     done: mpsc::UnboundedSender<Input>,
+    watcher: Option<WriteWatcher>,
 ) -> Result<(), StoreError> {
     while let Some(job) = jobs.recv().await {
         let input = match job {
             Job::Write(token, writes) => {
                 store.apply(&writes).await?;
+                if let Some(watcher) = &watcher {
+                    // Who watched may have lost interest.
+                    drop(watcher.send(writes));
+                }
                 Input::Persisted(token)
             }
             Job::Read(id, query) => Input::Loaded { id, rows: store.load(&query).await? },

@@ -17,9 +17,9 @@ use tokio::time::timeout;
 pub(crate) use clock::Clock;
 
 use crate::client::Ended;
-use crate::link::{LinkOptions, LinkReport, Links};
+use crate::link::{LinkReport, Links};
 use crate::net::{Server, SocketReport, Sockets};
-use crate::profile::{EndSender, Folder, Store, StoreError};
+use crate::profile::{EndSender, Folder, Options, Store, StoreError};
 use disk::Job;
 
 /// Events of sockets and links waiting for the core. When they are full, the network is read more slowly.
@@ -77,7 +77,7 @@ impl Driver {
         folder: Folder,
         store: Store,
         server: Arc<Server>,
-        links: LinkOptions,
+        options: Options,
     ) -> Self {
         let (report_socket, socket_reports) = mpsc::channel(EVENT_QUEUE);
         let (report_link, link_reports) = mpsc::channel(EVENT_QUEUE);
@@ -89,10 +89,10 @@ impl Driver {
             sockets: Sockets::new(Arc::clone(&server), report_socket),
             socket_reports,
             server,
-            links: Links::new(report_link, links),
+            links: Links::new(report_link, options.links),
             link_reports,
             jobs,
-            disk: tokio::spawn(disk::serve(store, to_do, done.0.clone())),
+            disk: tokio::spawn(disk::serve(store, to_do, done.0.clone(), options.watcher)),
             disk_ended: false,
             done,
             requests: JoinSet::new(),

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sotto_peer_core::{Config, Identity, Peer, RestoreError, Snapshot};
+use sotto_peer_core::{Config, Identity, Peer, RestoreError, Snapshot, WriteSet};
 use tokio::sync::{mpsc, watch};
 
 pub use sign_up::SignUpError;
@@ -98,7 +98,12 @@ pub struct Options {
     pub keep_events: bool,
     /// How links are made.
     pub links: LinkOptions,
+    /// Gets every write once it is durable.
+    pub watcher: Option<WriteWatcher>,
 }
+
+/// Where writes go once they are durable. See [`Builder::watch_writes`](crate::Builder::watch_writes).
+pub type WriteWatcher = mpsc::UnboundedSender<WriteSet>;
 
 /// An open profile, with nothing running yet. Held against other processes until it is dropped, and, once started,
 /// until its [`Client`] is closed.
@@ -155,7 +160,7 @@ impl Profile {
         let (orders, taken) = mpsc::channel(COMMAND_QUEUE);
         let (subscriber, subscribed) = mpsc::unbounded_channel();
         let (ended, end_seen) = watch::channel(None);
-        let driver = Driver::new(peer, clock, self.folder, self.store, Arc::new(server), options.links);
+        let driver = Driver::new(peer, clock, self.folder, self.store, Arc::new(server), options);
         tokio::spawn(driver.run(taken, subscriber, ended));
         let client = Client::new(orders, end_seen.clone(), identity);
         Ok((client, Events::new(subscribed, end_seen)))

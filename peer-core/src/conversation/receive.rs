@@ -159,6 +159,7 @@ impl Conversation {
         if let Some(outcome) = self.out_of_place(position) {
             return outcome;
         }
+        ctx.fx.hurry();
         let Ok(claims) = signed.claims() else {
             self.read_up_to(ctx, position);
             return EntryOutcome::Read;
@@ -210,6 +211,7 @@ impl Conversation {
 
     /// Stores a new frame as early.
     fn hold(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), frame: Frame, position: Option<Position>) {
+        ctx.fx.hurry();
         let message = TailMessage {
             frame: Some(frame),
             content: None,

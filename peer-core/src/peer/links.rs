@@ -254,6 +254,7 @@ impl Peer {
                 self.with(id, |conversation, ctx| conversation.receive_from_link(ctx, from, frame));
                 // An ACK is owed even if nothing changed: the first one may be lost with its link.
                 self.fx.dirty = true;
+                self.fx.hurry();
             }
             LinkFrame::Ack { holding, credit, .. } => {
                 if let Some(cursor) = self.links.get_mut(&from).and_then(|link| link.cursors.get_mut(&id)) {
@@ -271,7 +272,10 @@ impl Peer {
             LinkFrame::Nack { device, missing, .. } => {
                 self.supply(from, id, device, SeqSet::from_ranges(missing.iter()));
             }
-            LinkFrame::Sync { holdings, .. } => self.on_sync(from, id, &holdings),
+            LinkFrame::Sync { holdings, .. } => {
+                self.fx.hurry();
+                self.on_sync(from, id, &holdings);
+            }
             LinkFrame::Receipt { sealed, .. } => {
                 self.with(id, |c, ctx| c.on_receipt(ctx.fx, me, from, &sealed));
             }

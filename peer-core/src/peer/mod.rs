@@ -20,9 +20,11 @@ use sotto_protocol::{AccountId, ConversationId, DeviceId, Frame, Seq, cbor, limi
 
 use crate::content::Content;
 use crate::conversation::{Conversation, Ctx};
-use crate::effects::{Effects, Gated};
+use crate::effects::{Effects, Gated, PATIENCE};
 use crate::identity::Identity;
-use crate::io::{CommandId, Input, Moment, Output, PathPolicy, Row, Snapshot, Socket, Table};
+use crate::io::{
+    CommandId, Input, LinkEvent, Moment, Output, PathPolicy, Row, Snapshot, Socket, SocketEvent, Table,
+};
 use crate::link::Link;
 use crate::people::{People, VerifiedRoots};
 use crate::store::{self, MessageRecord, SETTINGS, Settings};
@@ -152,6 +154,19 @@ impl Peer {
     /// Takes an input. Drain [`Peer::poll`] afterwards, at the latest before waiting.
     pub fn handle(&mut self, now: Moment, input: Input) {
         self.fx.now = now;
+        match &input {
+            // These hurry where somebody waits.
+            Input::Persisted(_)
+            | Input::Timeout
+            | Input::Socket { socket: Socket::Relay, event: SocketEvent::Message(_) }
+            | Input::Link { event: LinkEvent::Message { .. }, .. } => {}
+            Input::Command { .. }
+            | Input::Loaded { .. }
+            | Input::Http { .. }
+            | Input::Socket { .. }
+            | Input::Link { .. }
+            | Input::NetworkChanged => self.fx.hurry(),
+        }
         match input {
             Input::Command { id, command } => self.on_command(id, command),
             Input::Persisted(token) => {
@@ -174,10 +189,18 @@ impl Peer {
                 return Some(output);
             }
             self.settle();
+            if self.fx.can_wait() && !self.fx.writing() {
+                let by = self.fx.now.monotonic + PATIENCE;
+                self.timers.set_earlier(Timer::Write, by);
+                return self.fx.pop();
+            }
             if !self.fx.writing() && self.fx.dirty {
                 self.save();
             }
             let flushed = self.fx.flush();
+            if flushed {
+                self.timers.cancel(Timer::Write);
+            }
             let released = self.fx.released();
             let any = !released.is_empty();
             self.release(released);
@@ -337,6 +360,7 @@ impl Peer {
     fn on_timer(&mut self, timer: Timer, at: Duration) {
         let policy = self.policy;
         match timer {
+            Timer::Write => self.fx.hurry(),
             Timer::Session | Timer::Socket(_) | Timer::Ping => self.on_session_timer(timer),
             Timer::Link(device) => self.on_link_timer(device, at),
             Timer::Append(id) => {

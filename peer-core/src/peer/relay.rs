@@ -39,6 +39,10 @@ impl Peer {
     }
 
     fn on_relay_event(&mut self, event: Event) {
+        // Where an entry brings something new, it hurries by itself.
+        if !matches!(event, Event::Entry { .. } | Event::Appended { .. } | Event::Cursor { .. }) {
+            self.fx.hurry();
+        }
         match event {
             Event::Ready { .. } => self.socket_ready(Socket::Relay),
             Event::Conversation { conversation, membership, log_epoch, .. } => {

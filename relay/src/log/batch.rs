@@ -152,7 +152,8 @@ impl<V: Verify> Log<V> {
             return true;
         }
         self.in_flight = Some(in_flight);
-        self.outputs.push_back(Output::Write { token, batch });
+        // Before the acknowledgements of the last batch: the disk works while those are encoded and sent.
+        self.outputs.push_front(Output::Write { token, batch });
         true
     }
 

@@ -338,7 +338,7 @@ impl<V: Verify> Log<V> {
     /// What to do next; `None` once there is nothing more until the next input.
     pub fn poll(&mut self) -> Option<Output> {
         // Only now, so that all inputs that came together share one batch.
-        while self.outputs.is_empty() && self.start_batch() {
+        while self.start_batch() {
             self.serve_ready();
         }
         self.outputs.pop_front()

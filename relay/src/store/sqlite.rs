@@ -124,9 +124,9 @@ async fn write_rows(connection: &mut SqliteConnection, batch: &Batch) -> Result<
         .iter()
         .map(|row| (row.clone(), sizes.get(&row.conversation).copied().unwrap_or(0)))
         .collect();
-    let entries: Vec<(EntryRow, bytes::Bytes)> = batch.entries.iter().cloned().zip(bodies).collect();
+    let entries: Vec<(&EntryRow, bytes::Bytes)> = batch.entries.iter().zip(bodies).collect();
     insert(connection, &CONVERSATION, &conversations).await?;
-    insert(connection, &ENTRY, &entries).await?;
+    insert(connection, &entry(), &entries).await?;
     insert(connection, &SENDER, &batch.senders).await?;
     for member in &batch.members {
         write_member(connection, member).await?;
@@ -182,24 +182,27 @@ const CONVERSATION: Insert<(ConversationRow, i64)> = Insert {
     },
 };
 
-const ENTRY: Insert<(EntryRow, bytes::Bytes)> = Insert {
-    before: "INSERT INTO entry (conv, pos, device, seq, hash, body, logged_at)",
-    columns: 7,
-    after: "",
-    bind: |sql, (row, body)| {
-        let message = match &row.record {
-            Record::Message(frame, hash) => Some((frame.body(), hash)),
-            Record::Membership(_) => None,
-        };
-        sql.bind(&row.conversation.0[..])
-            .bind(number(row.position.0))
-            .bind(message.map(|(body, _)| &body.device.0[..]))
-            .bind(message.map(|(body, _)| number(body.seq.0)))
-            .bind(message.map(|(_, hash)| &hash.0[..]))
-            .bind(&body[..])
-            .bind(number(row.logged_at.0))
-    },
-};
+/// Entries are many: they are borrowed, not copied.
+fn entry<'a>() -> Insert<(&'a EntryRow, bytes::Bytes)> {
+    Insert {
+        before: "INSERT INTO entry (conv, pos, device, seq, hash, body, logged_at)",
+        columns: 7,
+        after: "",
+        bind: |sql, (row, body)| {
+            let message = match &row.record {
+                Record::Message(frame, hash) => Some((frame.body(), hash)),
+                Record::Membership(_) => None,
+            };
+            sql.bind(&row.conversation.0[..])
+                .bind(number(row.position.0))
+                .bind(message.map(|(body, _)| &body.device.0[..]))
+                .bind(message.map(|(body, _)| number(body.seq.0)))
+                .bind(message.map(|(_, hash)| &hash.0[..]))
+                .bind(&body[..])
+                .bind(number(row.logged_at.0))
+        },
+    }
+}
 
 const SENDER: Insert<SenderRow> = Insert {
     before: "INSERT INTO sender (conv, device, last_seq)",
