@@ -177,6 +177,10 @@ pub(crate) struct ConversationRecord {
     pub resume_at: Seq,
     #[n(26)]
     pub announced: bool,
+    /// Rows of the list that new ones may follow.
+    #[n(27)]
+    #[cbor(default)]
+    pub anchors: Vec<(Position, DeviceId, Seq)>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

@@ -17,6 +17,9 @@ use crate::timers::Timer;
 /// Rows read at a time while a rollback is undone.
 const ROLLBACK_PAGE: u32 = 512;
 
+/// Rows looked through for the last that is listed: accepting is the only message that is not.
+const ANCHOR_PAGE: u32 = 512;
+
 /// How long an answer to a subscription may take before it is asked for again.
 const SUBSCRIBE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -33,7 +36,9 @@ pub(crate) enum Subscription {
     /// Entries come as they are made.
     Live,
     /// The log was rolled back: this device puts what it holds beyond `common` back into its tail, and asks anew.
-    RollingBack { common: Position, load: LoadId },
+    RollingBack { epoch: LogEpoch, common: Position, load: LoadId },
+    /// That is done, but for finding the row of the list that what follows `common` follows.
+    Anchoring { load: LoadId },
 }
 
 /// The log as this device knows it.
@@ -69,6 +74,10 @@ impl LogState {
         self.subscription == Subscription::Live
     }
 
+    fn is_rolling_back(&self) -> bool {
+        matches!(self.subscription, Subscription::RollingBack { .. } | Subscription::Anchoring { .. })
+    }
+
     /// Whether frames may be appended: the relay has said which of the own it has.
     pub fn may_append(&self) -> bool {
         matches!(self.subscription, Subscription::CatchingUp | Subscription::Live)
@@ -78,7 +87,7 @@ impl LogState {
 impl Conversation {
     /// The relay's socket is gone.
     pub fn relay_closed(&mut self) {
-        if !matches!(self.log.subscription, Subscription::RollingBack { .. }) {
+        if !self.log.is_rolling_back() {
             self.log.subscription = Subscription::None;
         }
     }
@@ -106,7 +115,7 @@ impl Conversation {
 
     /// Reads the log from where it is held once more.
     pub fn resubscribe(&mut self, ctx: &mut Ctx, relay: &mut RelayOut) {
-        if matches!(self.log.subscription, Subscription::RollingBack { .. }) {
+        if self.log.is_rolling_back() {
             return;
         }
         self.log.subscription = Subscription::None;
@@ -194,17 +203,15 @@ impl Conversation {
         self.read_up_to(ctx, floor.previous());
     }
 
-    pub fn on_rolled_back(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, epoch: LogEpoch, common: Position) {
-        if self.log.subscription == Subscription::None {
+    pub fn on_rolled_back(&mut self, ctx: &mut Ctx, epoch: LogEpoch, common: Position) {
+        if self.log.subscription == Subscription::None || self.log.is_rolling_back() {
             return;
         }
-        self.log.epoch = epoch;
-        self.touch(ctx.fx);
         ctx.timers.cancel(Timer::Subscribe(self.id));
-        // What was logged beyond stands in History by position; it goes back to the tail page by page.
-        self.log.subscription =
-            Subscription::RollingBack { common, load: self.load_rolled_back(ctx, common) };
-        let _ = relay;
+        // What was logged beyond stands in History by position; it goes back to the tail page by page. The epoch is
+        // the new one only once all is back: whoever dies before that has to be told again.
+        let load = self.load_rolled_back(ctx, common);
+        self.log.subscription = Subscription::RollingBack { epoch, common, load };
     }
 
     fn load_rolled_back(&self, ctx: &mut Ctx, common: Position) -> LoadId {
@@ -215,7 +222,13 @@ impl Conversation {
 
     /// A page of what the relay lost came from the store; answers whether it was this conversation's.
     pub fn on_loaded(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, id: LoadId, rows: &[Row]) -> bool {
-        let Subscription::RollingBack { common, load } = self.log.subscription else { return false };
+        if self.log.subscription == (Subscription::Anchoring { load: id }) {
+            self.anchor(rows);
+            self.log.subscription = Subscription::None;
+            self.subscribe(ctx, relay);
+            return true;
+        }
+        let Subscription::RollingBack { epoch, common, load } = self.log.subscription else { return false };
         if load != id {
             return false;
         }
@@ -224,9 +237,10 @@ impl Conversation {
         }
         if rows.len() == ROLLBACK_PAGE as usize {
             let load = self.load_rolled_back(ctx, common);
-            self.log.subscription = Subscription::RollingBack { common, load };
+            self.log.subscription = Subscription::RollingBack { epoch, common, load };
             return true;
         }
+        self.log.epoch = epoch;
         self.log.position = self.log.position.min(common);
         self.log.known_head = self.log.known_head.min(common);
         self.log.durable = self.log.durable.min(common);
@@ -243,8 +257,26 @@ impl Conversation {
         self.touch(ctx.fx);
         self.arm_append_for_others(ctx);
         self.log.subscription = Subscription::None;
-        self.subscribe(ctx, relay);
+        if self.timeline.is_anchored(common) {
+            self.subscribe(ctx, relay);
+            return true;
+        }
+        let mut query = history_range(self.id, Position(0), common.next());
+        (query.limit, query.descending) = (ANCHOR_PAGE, true);
+        self.log.subscription = Subscription::Anchoring { load: ctx.fx.load(query) };
         true
+    }
+
+    /// The last listed row of what the log still has.
+    fn anchor(&mut self, rows: &[Row]) {
+        for row in rows {
+            let Ok(record) = crate::store::decode::<MessageRecord>(Table::History, &row.value) else { continue };
+            let listed = record.content.as_ref().is_none_or(|content| content.body.is_shown());
+            let Some(position) = record.position.filter(|_| listed) else { continue };
+            let id = (record.frame.body().device, record.frame.body().seq);
+            self.timeline.restore(DisplayKey::Logged(position), id);
+            return;
+        }
     }
 
     fn unlog_row(&mut self, ctx: &mut Ctx, row: &Row) {
@@ -261,9 +293,11 @@ impl Conversation {
             since: ctx.now(),
         };
         let key = DisplayKey::Unlogged(message.depth(), id.0, id.1);
+        if message.is_listed() {
+            self.timeline.rekey(crate::effects::id_in(self.id, id), DisplayKey::Logged(position), key);
+        }
         self.tail.insert(id, message);
         self.unlogged.insert(key);
-        self.timeline.rekey(crate::effects::id_in(self.id, id), DisplayKey::Logged(position), key);
         self.unlog_author(ctx, id);
         self.save_message(ctx, id);
     }

@@ -117,6 +117,11 @@ pub(crate) enum Stage {
 }
 
 impl TailMessage {
+    /// Whether a person sees it in the list, once it is shown.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.content.as_ref().is_none_or(|content| content.body.is_shown())
+    }
+
     pub(crate) fn depth(&self) -> u64 {
         self.content.as_ref().map_or(0, |content| content.depth)
     }
@@ -216,6 +221,10 @@ impl Conversation {
     }
 
     pub fn restore(id: ConversationId, record: ConversationRecord, now: Duration) -> Self {
+        let mut timeline = Timeline::default();
+        for (position, device, seq) in record.anchors {
+            timeline.restore(DisplayKey::Logged(position), (device, seq));
+        }
         Self {
             id,
             membership: record.membership,
@@ -235,7 +244,7 @@ impl Conversation {
             unlogged: BTreeSet::new(),
             heads: record.heads,
             own: own::Outbox::default(),
-            timeline: Timeline::default(),
+            timeline,
             receipts: BTreeMap::new(),
             read: record.read,
             unread: record.unread,
@@ -285,7 +294,7 @@ impl Conversation {
         if stage == Stage::Shown && message.position.is_none() {
             let key = DisplayKey::Unlogged(message.depth(), device, seq);
             self.unlogged.insert(key);
-            if message.content.as_ref().is_none_or(|content| content.body.is_shown()) {
+            if message.is_listed() {
                 self.timeline.restore(key, (device, seq));
             }
         }
@@ -375,6 +384,7 @@ impl Conversation {
             undecryptable: self.undecryptable,
             resume_at: self.log.resume_at,
             announced: self.announced,
+            anchors: self.timeline.anchors(self.log.position),
         };
         ctx.fx.put(Table::Conversation, self.id.0.to_vec(), cbor::encode(&record));
         for device in std::mem::take(&mut self.dirty_authors) {

@@ -333,6 +333,10 @@ impl Conversation {
 
     /// The relay has a frame at a position.
     pub fn on_appended(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), position: Position) {
+        if !self.log.may_append() {
+            // Of a log that is being rolled back: the position may be another message's still. Asked for again later.
+            return;
+        }
         self.know_head(position);
         self.place(ctx, id, position);
         self.touch(ctx.fx);
@@ -379,7 +383,9 @@ impl Conversation {
         let Some(message) = self.tail.remove(&id) else { return };
         let old = DisplayKey::Unlogged(message.depth(), id.0, id.1);
         self.unlogged.remove(&old);
-        self.timeline.rekey(id_in(self.id, id), old, DisplayKey::Logged(position));
+        if message.is_listed() {
+            self.timeline.rekey(id_in(self.id, id), old, DisplayKey::Logged(position));
+        }
         ctx.fx.delete(Table::Tail, message_key(self.id, id.0, id.1));
         self.write_history(ctx, id, message, position);
     }

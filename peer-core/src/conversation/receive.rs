@@ -434,7 +434,9 @@ impl Conversation {
         let key = DisplayKey::Unlogged(depth, id.0, id.1);
         self.unlogged.remove(&old_key);
         self.unlogged.insert(key);
-        self.timeline.rekey(id_in(self.id, id), old_key, key);
+        if message.is_listed() {
+            self.timeline.rekey(id_in(self.id, id), old_key, key);
+        }
         if let Some(view) = self.message_view(id, content.as_ref(), None, ctx.me, ctx.people) {
             self.timeline.replace(view);
         }

@@ -51,9 +51,7 @@ impl Peer {
                 });
             }
             Event::RolledBack { conversation, log_epoch, common } => {
-                self.with_relay(conversation, |c, ctx, relay| {
-                    c.on_rolled_back(ctx, relay, log_epoch, common)
-                });
+                self.with(conversation, |c, ctx| c.on_rolled_back(ctx, log_epoch, common));
             }
             Event::Trimmed { conversation, floor } => {
                 self.with(conversation, |c, ctx| c.on_trimmed(ctx, floor));
