@@ -1,0 +1,440 @@
+//! What must hold, by what every peer's user is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sotto_peer_core::{
+    Channel, Command, CommandError, CommandId, ConversationStatus, Event, GapRange, LinkCommand, MessageBody,
+    MessageView, Output, ReceiptState, Reply, Socket, SocketCommand, TimelineDiff,
+};
+use sotto_protocol::{ConversationId, DeviceId, Handle, MessageId, Position, Seq};
+
+use super::World;
+
+/// What a history's kind excuses.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Allowed {
+    /// Something may be missing, if the peer's user was told of the gap.
+    pub gaps: bool,
+    /// Members come and go: each has only what was logged while it was in.
+    pub partial: bool,
+    /// A member may get another text in the place of one that it was shown: the profile that wrote it was an older
+    /// copy, and the log took the other.
+    pub replaced: bool,
+}
+
+/// Says how to see a failure again, when there is one.
+pub struct OnPanic(pub String);
+
+impl Drop for OnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0);
+        }
+    }
+}
+
+/// What one peer's user was told.
+#[derive(Default, Clone)]
+pub(super) struct Witness {
+    shown: BTreeSet<(MessageId, String)>,
+    texts: BTreeMap<ConversationId, BTreeSet<String>>,
+    /// The lists as a plain reading of the diffs makes them.
+    lists: BTreeMap<ConversationId, Vec<MessageView>>,
+    receipts: BTreeMap<(ConversationId, DeviceId, ReceiptState), Seq>,
+    gaps: Vec<GapRange>,
+    /// Texts that were taken from the list again.
+    replaced: BTreeSet<String>,
+}
+
+impl Witness {
+    pub fn texts(&self, conversation: ConversationId) -> BTreeSet<String> {
+        self.texts.get(&conversation).cloned().unwrap_or_default()
+    }
+
+    fn list(&self, conversation: ConversationId) -> &[MessageView] {
+        self.lists.get(&conversation).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn take(&mut self, index: usize, event: Event) {
+        match event {
+            Event::Message(view) => {
+                if let MessageBody::Text(text) = view.body {
+                    self.shown.insert((view.id, text.clone()));
+                    self.texts.entry(view.id.conversation).or_default().insert(text);
+                }
+            }
+            Event::Timeline { conversation, diffs } => {
+                for diff in diffs {
+                    let said = format!("peer {index}: {diff:?}");
+                    self.apply(conversation, diff, &said);
+                }
+            }
+            Event::Receipt { id, device, state } if state != ReceiptState::Logged => {
+                let known = self.receipts.entry((id.conversation, device, state)).or_default();
+                assert!(id.seq > *known, "peer {index}: {device} {state:?} went from {known} to {}", id.seq);
+                *known = id.seq;
+            }
+            Event::Gap { range, .. } => self.gaps.push(range),
+            Event::Receipt { .. }
+            | Event::Conversation(_)
+            | Event::Presence { .. }
+            | Event::Typing { .. }
+            | Event::Path { .. }
+            | Event::Renumbered { .. }
+            | Event::Connection { .. }
+            | Event::Alarm { .. } => {}
+        }
+    }
+
+    fn apply(&mut self, conversation: ConversationId, diff: TimelineDiff, said: &str) {
+        let list = self.lists.entry(conversation).or_default();
+        let find = |list: &[MessageView], id: MessageId| {
+            list.iter().position(|view| view.id == id).unwrap_or_else(|| panic!("{said}: {id} is not there"))
+        };
+        match diff {
+            TimelineDiff::Insert { item, after } => {
+                assert!(list.iter().all(|view| view.id != item.id), "{said}: it is there already");
+                let at = after.map_or(0, |after| find(list, after) + 1);
+                list.insert(at, item);
+            }
+            TimelineDiff::Move { id, after, position } => {
+                let mut view = list.remove(find(list, id));
+                view.position = position;
+                let at = after.map_or(0, |after| find(list, after) + 1);
+                list.insert(at, view);
+            }
+            TimelineDiff::Replace { item } => {
+                let at = find(list, item.id);
+                let old = std::mem::replace(&mut list[at], item);
+                self.replaced.extend(text_of(&old).map(str::to_owned));
+            }
+            TimelineDiff::Remove { id } => {
+                let old = list.remove(find(list, id));
+                self.replaced.extend(text_of(&old).map(str::to_owned));
+            }
+        }
+    }
+
+    /// Whether the user was told that this is missing.
+    fn was_told_of_gap(&self, view: &MessageView) -> bool {
+        self.gaps.iter().any(|gap| match gap {
+            GapRange::Positions(from, to) => {
+                view.position.is_some_and(|position| *from <= position && position <= *to)
+            }
+            GapRange::Messages(from, to) => {
+                from.device == view.id.device && (from.seq..=to.seq).contains(&view.id.seq)
+            }
+        })
+    }
+}
+
+fn text_of(view: &MessageView) -> Option<&str> {
+    match &view.body {
+        MessageBody::Text(text) => Some(text),
+        MessageBody::Renamed(_) | MessageBody::Unreadable => None,
+    }
+}
+
+/// What one peer has its driver do, counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Traffic {
+    relay: u64,
+    signals: u64,
+    messages: u64,
+    probes: u64,
+    negotiation: u64,
+    http: u64,
+    writes: u64,
+}
+
+impl Traffic {
+    pub fn count(&mut self, output: &Output) {
+        match output {
+            Output::Socket { socket: Socket::Relay, .. } => self.relay += 1,
+            Output::Socket { socket: Socket::Signal, command: SocketCommand::Send(_) } => self.signals += 1,
+            Output::Link { command: LinkCommand::Send { channel: Channel::Msg, .. }, .. } => {
+                self.messages += 1
+            }
+            Output::Link { command: LinkCommand::Send { channel: Channel::Probe, .. }, .. } => {
+                self.probes += 1
+            }
+            Output::Link { .. } => self.negotiation += 1,
+            Output::Http { .. } => self.http += 1,
+            Output::Persist { .. } => self.writes += 1,
+            Output::Socket { .. } | Output::Load { .. } | Output::Reply { .. } | Output::Event(_) => {}
+        }
+    }
+}
+
+struct Sent {
+    sender: usize,
+    /// What its sender had been shown.
+    causes: BTreeSet<String>,
+}
+
+struct Accepted {
+    sender: usize,
+    text: String,
+    id: MessageId,
+    /// Its sender's disk forgot it before anybody else had it.
+    gone: bool,
+}
+
+/// What is known of all that was sent.
+#[derive(Default)]
+pub(super) struct Judge {
+    sent: BTreeMap<String, Sent>,
+    unanswered: BTreeMap<(usize, CommandId), String>,
+    /// Texts whose `send` was answered, in order.
+    accepted: Vec<Accepted>,
+    /// By peer: how many were accepted in all when its profile was copied.
+    saved: BTreeMap<usize, usize>,
+    /// Causes may be out of a member's sight.
+    partial: bool,
+}
+
+impl Judge {
+    pub fn sends(
+        &mut self,
+        sender: usize,
+        id: Option<CommandId>,
+        _conversation: ConversationId,
+        text: &str,
+        causes: BTreeSet<String>,
+    ) {
+        self.sent.insert(text.to_owned(), Sent { sender, causes });
+        self.unanswered.extend(id.map(|id| ((sender, id), text.to_owned())));
+    }
+
+    pub fn answered(&mut self, sender: usize, id: CommandId, result: &Result<Reply, CommandError>) {
+        if let (Some(text), Ok(Reply::Sent(id))) = (self.unanswered.remove(&(sender, id)), result) {
+            self.accepted.push(Accepted { sender, text, id: *id, gone: false });
+        }
+    }
+
+    pub fn forget_unanswered(&mut self, sender: usize) {
+        self.unanswered.retain(|(peer, _), _| *peer != sender);
+    }
+
+    pub fn saved(&mut self, sender: usize) {
+        self.saved.insert(sender, self.accepted.len());
+    }
+
+    /// An older copy of the sender's profile is back: what had reached nobody since is gone, and may be.
+    pub fn restored(&mut self, sender: usize, reached: &BTreeSet<MessageId>) {
+        let since = self.saved.remove(&sender).unwrap_or(0);
+        for accepted in self.accepted[since..].iter_mut().filter(|accepted| accepted.sender == sender) {
+            accepted.gone |= !reached.contains(&accepted.id);
+        }
+    }
+
+    /// A peer's user is shown a message. (A peer that crashed may have shown something just before, unheard: it is not
+    /// judged for causes.)
+    pub fn shown(
+        &self,
+        index: usize,
+        handles: &[&Handle],
+        witness: &Witness,
+        view: &MessageView,
+        judge_causes: bool,
+    ) {
+        let MessageBody::Text(text) = &view.body else {
+            assert!(view.body != MessageBody::Unreadable, "peer {index} was shown something unreadable");
+            return;
+        };
+        let known = self.sent.get(text).filter(|sent| *handles[sent.sender] == view.from);
+        let Some(sent) = known else {
+            panic!("peer {index} was shown {text:?} of {}, who never wrote it", view.from);
+        };
+        assert!(
+            !witness.shown.contains(&(view.id, text.clone())),
+            "peer {index} was shown {} twice: {text:?}",
+            view.id
+        );
+        if judge_causes && !self.partial {
+            let before = witness.texts(view.id.conversation);
+            let missing: Vec<&String> = sent.causes.difference(&before).collect();
+            assert!(
+                missing.is_empty(),
+                "peer {index} was shown {text:?} before {missing:?}, which its sender had seen"
+            );
+        }
+    }
+}
+
+impl World {
+    /// How many sends were answered.
+    pub fn accepted(&self) -> usize {
+        self.judge.accepted.len()
+    }
+
+    /// Members may have only a part of the conversation: causes are not judged.
+    pub fn is_partial(&mut self) {
+        self.judge.partial = true;
+    }
+
+    /// Messages of a peer that others were shown, or that are in the relay's log.
+    pub(super) fn reached_somebody(&self, index: usize) -> BTreeSet<MessageId> {
+        let ids = self.judge.accepted.iter().filter(|accepted| accepted.sender == index);
+        let ids = ids.filter(|accepted| {
+            let shown = |node: &super::world::Node| {
+                node.witness.shown.contains(&(accepted.id, accepted.text.clone()))
+            };
+            let others = self.nodes.iter().enumerate().filter(|(other, node)| *other != index && !node.dead);
+            self.relay.place(accepted.id).is_some() || others.map(|(_, node)| node).any(shown)
+        });
+        ids.map(|accepted| accepted.id).collect()
+    }
+
+    /// The texts that a peer's user sees now.
+    pub fn texts(&self, index: usize, conversation: ConversationId) -> Vec<String> {
+        let list = self.nodes[index].witness.list(conversation);
+        list.iter().filter_map(text_of).map(str::to_owned).collect()
+    }
+
+    /// The gaps that a peer's user was told of.
+    pub fn gaps(&self, index: usize) -> usize {
+        self.nodes[index].witness.gaps.len()
+    }
+
+    /// Runs until everything is shown and logged everywhere, and answers how long that took; within `bound`.
+    pub fn settle(&mut self, conversation: ConversationId, bound: Duration, allowed: Allowed) -> Duration {
+        let start = self.now;
+        loop {
+            let Some(why) = self.unsettled(conversation, allowed) else { return self.now - start };
+            assert!(self.now < start + bound, "after {bound:?}: {why}");
+            self.run(Duration::from_millis(250));
+        }
+    }
+
+    fn unsettled(&self, conversation: ConversationId, allowed: Allowed) -> Option<String> {
+        let all = self.nodes[0].witness.list(conversation);
+        let live = self.nodes.iter().enumerate().filter(|(_, node)| !node.dead && !node.away);
+        for (index, node) in live {
+            if node.peer.is_none() {
+                return Some(format!("peer {index} is down"));
+            }
+            if let Some(late) = self.unanswered_of(index) {
+                return Some(format!("peer {index}: no answer to the sending of {late:?}"));
+            }
+            let list = node.witness.list(conversation);
+            let member = self.membership_since(conversation, index);
+            if let Some(view) = list.iter().find(|view| view.position.is_none())
+                && member.is_some()
+            {
+                return Some(format!("peer {index}: not logged: {view:?}"));
+            }
+            let mut rest = list.iter().filter(|view| view.position.is_some()).peekable();
+            for view in all {
+                let out_of_sight = allowed.partial
+                    && member.is_none_or(|joined| view.position.is_none_or(|at| at < joined));
+                let told = allowed.gaps && node.witness.was_told_of_gap(view);
+                match rest.next_if(|shown| shown.id == view.id) {
+                    Some(shown) if shown.body != view.body => {
+                        return Some(format!("peer {index} shows {shown:?}, peer 0 {view:?}"));
+                    }
+                    Some(_) => {}
+                    None if out_of_sight || told => {}
+                    None => return Some(format!("peer {index} lacks, or has elsewhere: {view:?}")),
+                }
+            }
+            if let Some(more) = rest.next() {
+                return Some(format!("peer {index} has, and peer 0 has not, or elsewhere: {more:?}"));
+            }
+        }
+        self.lost(conversation, allowed)
+    }
+
+    fn unanswered_of(&self, index: usize) -> Option<&String> {
+        self.judge.unanswered.iter().find(|((sender, _), _)| *sender == index).map(|(_, text)| text)
+    }
+
+    /// What was accepted and is not shown in its sender's order.
+    fn lost(&self, conversation: ConversationId, allowed: Allowed) -> Option<String> {
+        let all = self.nodes[0].witness.list(conversation);
+        for (sender, node) in self.nodes.iter().enumerate() {
+            // What only a lost disk held is gone with it; who left may have left with something.
+            if node.dead || self.membership_since(conversation, sender).is_none() {
+                continue;
+            }
+            let shown = all.iter().filter(|view| view.from == node.identity.handle).filter_map(text_of);
+            // A crash may come between the disk and the answer: shown without being answered is fine, the reverse
+            // never.
+            let mut rest = shown.clone();
+            for accepted in self.judge.accepted.iter().filter(|accepted| accepted.sender == sender) {
+                let replaced = allowed.replaced
+                    && self.nodes.iter().any(|node| node.witness.replaced.contains(&accepted.text));
+                if accepted.gone || replaced || accepted.id.conversation != conversation {
+                    continue;
+                }
+                if !rest.any(|text| text == accepted.text) {
+                    return Some(format!("{:?} of peer {sender} is lost or out of order", accepted.text));
+                }
+            }
+            let texts: Vec<&str> = shown.collect();
+            let once: BTreeSet<&str> = texts.iter().copied().collect();
+            assert_eq!(once.len(), texts.len(), "peer {sender}'s messages are shown twice: {texts:?}");
+        }
+        None
+    }
+
+    /// Where a peer came into a conversation, if it is a member.
+    fn membership_since(&self, conversation: ConversationId, index: usize) -> Option<Position> {
+        self.members(conversation).get(&self.nodes[index].identity.account).copied()
+    }
+
+    /// What must hold once everything is settled, beyond that: lists as the diffs made them, nothing unacknowledged,
+    /// nothing that waits, no gap that nothing explains.
+    pub fn check(&mut self, conversation: ConversationId, allowed: Allowed) {
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].peer.is_none() {
+                continue;
+            }
+            let history = self.history(index, conversation);
+            let list = self.nodes[index].witness.list(conversation).to_vec();
+            let by_diffs = if allowed.gaps { list } else { list.into_iter().collect() };
+            if history != by_diffs {
+                let differs = history.iter().zip(&by_diffs).find(|(a, b)| a != b);
+                panic!(
+                    "peer {index}: history has {}, the diffs made {}; first {differs:?}",
+                    history.len(),
+                    by_diffs.len()
+                );
+            }
+            let status = self.status(index, conversation);
+            if self.membership_since(conversation, index).is_some() {
+                assert_eq!(status.unacked, 0, "peer {index}: unacknowledged");
+            }
+            assert_eq!(status.undecryptable, 0, "peer {index}: undecryptable");
+            let gaps = &self.nodes[index].witness.gaps;
+            assert!(allowed.gaps || gaps.is_empty(), "peer {index} was told of {gaps:?}");
+        }
+    }
+
+    /// How a conversation stands at a peer.
+    pub fn status(&mut self, index: usize, conversation: ConversationId) -> ConversationStatus {
+        let Reply::Status(status) = self.run_command(index, Command::Status) else { panic!() };
+        status.conversations.into_iter().find(|status| status.id == conversation).unwrap()
+    }
+
+    /// With nothing to say, peers say little: after half a minute only probes and the presence lease.
+    pub fn check_quiet(&mut self) {
+        self.run(Duration::from_secs(30));
+        for node in &mut self.nodes {
+            node.traffic = Traffic::default();
+        }
+        self.run(Duration::from_secs(60));
+        for (index, node) in self.nodes.iter().enumerate() {
+            let links = node.connections.len() as u64;
+            let traffic = node.traffic;
+            // A probe each 5 s, and an answer to the other side's.
+            let most = Traffic { probes: links * 26, signals: 4, http: 1, ..Traffic::default() };
+            let quiet = traffic.probes <= most.probes
+                && traffic.signals <= most.signals
+                && traffic.http <= most.http
+                && (traffic.relay, traffic.messages, traffic.writes, traffic.negotiation) == (0, 0, 0, 0);
+            assert!(quiet, "peer {index} with {links} links is not quiet: {traffic:?}, at most {most:?}");
+        }
+    }
+}
