@@ -217,6 +217,10 @@ pub(crate) struct MessageRecord {
     pub content: Option<Content>,
     #[n(2)]
     pub position: Option<Position>,
+    /// Whether this copy of the profile made it.
+    #[n(3)]
+    #[cbor(default)]
+    pub made: bool,
 }
 
 /// A notification as kept: those that are worth it.

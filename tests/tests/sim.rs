@@ -20,7 +20,7 @@ const KINDS: u64 = 10;
 /// the next try to connect, whose time grows to 30 s while the server is away.
 const BOUND: Duration = Duration::from_secs(45);
 
-const EXACT: Allowed = Allowed { gaps: false, partial: false, replaced: false };
+const EXACT: Allowed = Allowed { gaps: false, partial: false, restored: false };
 
 fn handle(index: usize) -> Handle {
     Handle::parse(&format!("peer{index}")).unwrap()
@@ -194,7 +194,7 @@ fn an_older_copy_of_a_profile_takes_no_number_twice() {
                 world.restore_profile(victim);
             }
         });
-        end(&mut world, conversation, seed, Allowed { replaced: true, ..EXACT });
+        end(&mut world, conversation, seed, Allowed { restored: true, ..EXACT });
     });
 }
 

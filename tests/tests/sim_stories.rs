@@ -8,7 +8,7 @@ use sotto_peer_core::{Command, PathPolicy, Reply};
 use sotto_protocol::{ConversationId, Handle};
 use sotto_tests::sim::{Allowed, World};
 
-const EXACT: Allowed = Allowed { gaps: false, partial: false, replaced: false };
+const EXACT: Allowed = Allowed { gaps: false, partial: false, restored: false };
 const BOUND: Duration = Duration::from_secs(60);
 
 fn handle(index: usize) -> Handle {

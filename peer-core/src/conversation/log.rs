@@ -58,6 +58,8 @@ pub(crate) struct LogState {
     pub durable: Position,
     /// What the relay was last told.
     pub told: Position,
+    /// The last position at which something forged stood, and how often.
+    pub distrusted: (Position, u32),
 }
 
 impl LogState {
@@ -290,6 +292,7 @@ impl Conversation {
             content: record.content,
             stage: Stage::Shown,
             position: None,
+            made: record.made,
             since: ctx.now(),
         };
         let key = DisplayKey::Unlogged(message.depth(), id.0, id.1);

@@ -101,6 +101,8 @@ pub(crate) struct TailMessage {
     pub content: Option<Content>,
     pub stage: Stage,
     pub position: Option<Position>,
+    /// Made here: not an own one that came back to an older copy of the profile.
+    pub made: bool,
     /// When it came in, in this run.
     pub since: Duration,
 }
@@ -289,6 +291,7 @@ impl Conversation {
             content: record.content,
             stage,
             position: record.position,
+            made: record.made,
             since: now,
         };
         if stage == Stage::Shown && message.position.is_none() {
@@ -407,6 +410,7 @@ impl Conversation {
             frame: frame.clone(),
             content: message.content.clone(),
             position: message.position,
+            made: message.made,
         };
         ctx.fx.put(Table::Tail, message_key(self.id, id.0, id.1), cbor::encode(&record));
     }

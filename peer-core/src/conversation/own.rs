@@ -30,6 +30,9 @@ const RECENT: usize = limits::WINDOW as usize;
 /// How long an own message waits for its deps to be logged by their authors before this device appends them.
 const DEPS_GRACE: Duration = Duration::from_millis(150);
 
+/// How long a peer's word that it holds unknown own messages is believed before it has sent any.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long another's message may be unlogged before this device appends it for its author.
 const APPEND_FOR_OTHERS: Duration = Duration::from_secs(3);
 
@@ -55,6 +58,15 @@ pub(super) struct Outbox {
     pub displaced: BTreeMap<Seq, Content>,
     /// Since when the next own message waits for its deps to be logged.
     blocked_since: Option<Duration>,
+    /// How often own messages were given other seqs: what was written under the old ones says nothing of the new.
+    renumberings: u64,
+    /// The last seq that this run began with.
+    began_at: Seq,
+    /// The last seq that any link was given.
+    given: Seq,
+    /// Peers that say they hold own messages which this copy of the profile has not given out, up to where, and until
+    /// when that is believed without a proof. Each is believed once.
+    claims: BTreeMap<DeviceId, (Seq, Duration)>,
 }
 
 impl Outbox {
@@ -62,6 +74,7 @@ impl Outbox {
         self.last = last;
         self.durable = last;
         self.signed = last;
+        self.began_at = last;
         self.displaced = displaced.into_iter().collect();
     }
 }
@@ -69,8 +82,10 @@ impl Outbox {
 impl Conversation {
     /// Whether a new message can be numbered now: not while own messages of another copy of this profile are
     /// still coming in.
-    pub fn can_send(&self) -> bool {
-        self.own.displaced.is_empty() && self.own.last >= self.log.resume_at
+    pub fn can_send(&self, me: &Identity, now: Duration) -> bool {
+        let coming = self.authors.get(&me.device).is_some_and(|own| !own.early.is_empty());
+        let claimed = self.own.claims.values().any(|(seq, until)| *seq > self.own.last && now < *until);
+        self.own.displaced.is_empty() && self.own.last >= self.log.resume_at && !coming && !claimed
     }
 
     /// Numbers, seals and shows an own message. It leaves once it is durable.
@@ -113,6 +128,7 @@ impl Conversation {
             content: Some(content),
             stage: Stage::Opened,
             position: None,
+            made: true,
             since: ctx.now(),
         };
         self.tail.insert((device, seq), message);
@@ -136,10 +152,14 @@ impl Conversation {
         }
         self.save_message(ctx, id);
         self.own.signed = self.own.signed.max(seq);
-        ctx.fx.after_write(Gated::OwnDurable(self.id, seq));
+        ctx.fx.after_write(Gated::OwnDurable(self.id, seq, self.own.renumberings));
     }
 
-    pub fn own_durable(&mut self, seq: Seq) {
+    /// Own messages are durable up to a seq, as they were numbered after that many renumberings.
+    pub fn own_durable(&mut self, seq: Seq, renumberings: u64) {
+        if renumberings != self.own.renumberings {
+            return;
+        }
         self.own.durable = self.own.durable.max(seq).min(self.own.last);
         self.pump = true;
     }
@@ -153,20 +173,35 @@ impl Conversation {
         }
     }
 
-    /// A peer holds own messages up to `seq`.
-    pub fn note_peer_has_own(&mut self, ctx: &mut Ctx, seq: Seq) {
-        self.note_own_seq(ctx, seq);
+    /// A peer says that it holds own messages up to `seq`. Answers those of this run that it may hold others of, if it
+    /// was not asked before: this copy of the profile may be an older one, whose numbers were given out already.
+    pub fn note_peer_has_own(&mut self, ctx: &mut Ctx, from: DeviceId, seq: Seq) -> Option<(Seq, Seq)> {
+        let first_word = !self.own.claims.contains_key(&from);
+        let until = ctx.now() + CLAIM_PATIENCE;
+        let (claimed, until) = self.own.claims.entry(from).or_insert((seq, until));
+        *claimed = seq.max(*claimed);
+        if seq > self.own.last {
+            // Whoever waits for a number looks again then.
+            ctx.timers.set_earlier(Timer::Append(self.id), *until);
+        }
+        let logged = self.own_author(ctx.me).logged;
+        let (first, last) = (self.own.began_at.max(logged).next(), seq.min(self.own.last));
+        (first_word && first <= last).then_some((first, last))
     }
 
-    /// An own message whose seq is taken by another one: it and all unlogged ones after it get new seqs, once the
-    /// ones that took them are held.
+    /// An own message whose seq is taken by another one: it and all unlogged ones that were made after it get new
+    /// seqs, once the ones that took them are held. If a peer was given any of those already, or others came in
+    /// between, the later ones keep theirs, or they would be shown twice.
     pub fn on_own_conflict(&mut self, ctx: &mut Ctx, seq: Seq, last_seq: Seq) {
         let device = ctx.me.device;
         if self.tail.get(&(device, seq)).is_none_or(|message| message.position.is_some()) {
             return;
         }
-        let taken: Vec<Seq> =
-            self.tail.range((device, seq)..=(device, Seq(u64::MAX))).map(|((_, s), _)| *s).collect();
+        let later = self.tail.range((device, seq.next())..=(device, Seq(u64::MAX)));
+        let others_came = later.clone().any(|(_, message)| !message.made && message.stage != Stage::Early);
+        let keep_rest = self.own.given > seq || others_came;
+        let made_later = later.filter(|(_, message)| message.made && !keep_rest).map(|((_, s), _)| *s);
+        let taken: Vec<Seq> = std::iter::once(seq).chain(made_later).collect();
         for seq in taken {
             let Some(message) = self.tail.remove(&(device, seq)) else { continue };
             let key = DisplayKey::Unlogged(message.depth(), device, seq);
@@ -174,9 +209,18 @@ impl Conversation {
             self.timeline.remove(key, id_in(self.id, (device, seq)));
             ctx.fx.delete(Table::Tail, message_key(self.id, device, seq));
             let (Some(frame), Some(content)) = (message.frame, message.content) else { continue };
-            let record = MessageRecord { frame, content: Some(content.clone()), position: None };
+            let record = MessageRecord { frame, content: Some(content.clone()), position: None, made: true };
             ctx.fx.put(Table::Tail, displaced_key(self.id, device, seq), cbor::encode(&record));
             self.own.displaced.insert(seq, content);
+        }
+        self.own.renumberings += 1;
+        self.log.resume_at = self.log.resume_at.max(last_seq).max(seq);
+        self.log.append_next = self.log.append_next.min(seq);
+        self.touch_author(ctx.fx, device);
+        if keep_rest {
+            // The one that has its name is taken in when it comes.
+            self.own_author(ctx.me).gaps.insert(seq);
+            return;
         }
         let before = seq.previous();
         self.own.unsigned.retain(|body| body.seq < seq);
@@ -189,9 +233,6 @@ impl Conversation {
         let author = self.own_author(ctx.me);
         author.opened = before;
         author.shown = before;
-        self.log.resume_at = self.log.resume_at.max(last_seq).max(seq);
-        self.log.append_next = self.log.append_next.min(seq);
-        self.touch_author(ctx.fx, device);
     }
 
     /// Own messages came in from the log or a peer: this device's numbering goes on after them.
@@ -206,7 +247,8 @@ impl Conversation {
 
     /// Gives displaced messages their new seqs, if all that they must follow is held.
     pub(super) fn resume(&mut self, ctx: &mut Ctx) {
-        if self.own.displaced.is_empty() || self.own.last < self.log.resume_at || !self.log.is_live() {
+        let coming = !self.own_author(ctx.me).early.is_empty();
+        if self.own.displaced.is_empty() || coming || self.own.last < self.log.resume_at || !self.log.is_live() {
             return;
         }
         for (seq, content) in std::mem::take(&mut self.own.displaced) {
@@ -405,7 +447,8 @@ impl Conversation {
                 self.own.recent.pop_first();
             }
         }
-        let record = MessageRecord { frame, content: message.content, position: Some(position) };
+        let (content, made) = (message.content, message.made);
+        let record = MessageRecord { frame, content, position: Some(position), made };
         ctx.fx.put(Table::History, history_key(self.id, position), cbor::encode(&record));
         let place = position.0.to_be_bytes().to_vec();
         ctx.fx.put(Table::Index, message_key(self.id, id.0, id.1), place);
@@ -426,6 +469,7 @@ impl Conversation {
             {
                 cursor.sent_frame(seq, frame.weight());
                 frames.push(frame.clone());
+                self.own.given = self.own.given.max(seq);
             }
             cursor.sent = seq;
             seq = seq.next();
@@ -443,7 +487,7 @@ impl Conversation {
     }
 
     /// Own messages that are not in the log.
-    pub(super) fn unacked(&self, me: &Identity) -> u64 {
+    pub fn unacked(&self, me: &Identity) -> u64 {
         let logged = self.authors.get(&me.device).map_or(Seq(0), |author: &Author| author.logged);
         self.own.last.0.saturating_sub(logged.0) + self.own.displaced.len() as u64
     }

@@ -28,6 +28,9 @@ const ASK_AFTER: Duration = Duration::from_secs(1);
 const GAP_AFTER_LIVE: Duration = Duration::from_secs(10);
 const GAP_AFTER_OFFLINE: Duration = Duration::from_secs(60);
 
+/// How often an entry that cannot be right is asked for again.
+const DISTRUSTED: u32 = 3;
+
 /// Ranges of gaps kept open for late arrivals, an author.
 const MAX_GAPS: usize = 256;
 
@@ -60,7 +63,9 @@ impl Conversation {
         let author = self.authors.entry(id.0).or_insert_with(|| Author::new(account));
         let filling = author.gaps.contains(id.1);
         let held = id.1 <= author.opened || author.early.contains(id.1);
-        if held && !filling || id.1.0 > author.opened.0.saturating_add(limits::WINDOW) {
+        let own = self.tail.get(&id).filter(|message| id.0 == ctx.me.device && message.position.is_none());
+        let another = own.and_then(|message| message.frame.as_ref()).is_some_and(|own| own.hash() != frame.hash());
+        if held && !filling && !another || id.1.0 > author.opened.0.saturating_add(limits::WINDOW) {
             return;
         }
         let Some(key) = ctx.people.key(&id.0, ctx.me) else { return };
@@ -72,10 +77,16 @@ impl Conversation {
             self.fill_gap(ctx, id, frame, None);
             return;
         }
-        self.hold(ctx, id, frame, None);
+        if another {
+            // This profile is an older copy of itself: its number was given to another message before.
+            self.replace(ctx, id, frame);
+        } else {
+            self.hold(ctx, id, frame, None);
+        }
         self.advance(ctx, id.0);
         self.show_ready(ctx);
         self.own_advanced(ctx.me);
+        self.resume(ctx);
         self.arm_missing(ctx);
     }
 
@@ -89,16 +100,9 @@ impl Conversation {
         let Some(account) = ctx.people.owner(&id.0, ctx.me) else { return EntryOutcome::UnknownDevice(id.0) };
         self.stir(ctx.fx);
         if !ctx.verified.verify(&frame, &key) {
-            // The relay lies, or its disk does. The position counts, the forgery does not.
-            ctx.fx.notify(Event::Alarm {
-                about: "the relay".into(),
-                advice:
-                    "It passed on a message with a wrong signature, which is not shown. If this repeats, \
-                         tell whoever runs the server."
-                        .into(),
-            });
-            self.read_up_to(ctx, position);
-            return EntryOutcome::Read;
+            let advice = "It passed on a message with a wrong signature, which is not shown. If this repeats, \
+                          tell whoever runs the server.";
+            return self.distrust(ctx, position, advice);
         }
         let author = self.authors.entry(id.0).or_insert_with(|| Author::new(account));
         let (opened, filling) = (author.opened, author.gaps.contains(id.1));
@@ -166,18 +170,36 @@ impl Conversation {
         let good = signed.verify(&key, &Ed25519).is_ok()
             && ctx.people.owner(&claims.device, ctx.me) == Some(claims.account);
         if !good {
-            ctx.fx.notify(Event::Alarm {
-                about: "the relay".into(),
-                advice:
-                    "It showed a change of members that no member signed. Do not trust who is listed here."
-                        .into(),
-            });
-        } else if claims.epoch == self.membership.epoch.next() {
+            let advice = "It showed a change of members that no member signed. Do not trust who is listed here.";
+            return self.distrust(ctx, position, advice);
+        }
+        if claims.epoch == self.membership.epoch.next() {
             let _ = self.membership.apply(&claims, position);
             self.member = self.membership.members.contains_key(&ctx.me.account);
         }
         self.read_up_to(ctx, position);
         EntryOutcome::Read
+    }
+
+    /// The relay lies about what stands at a position, or its disk does: it is asked again, a few times. Then the
+    /// position counts, so that what follows can be read; the forgery never does.
+    pub fn distrust(&mut self, ctx: &mut Ctx, position: Position, advice: &str) -> EntryOutcome {
+        if let Some(outcome) = self.out_of_place(position) {
+            return outcome;
+        }
+        let (at, times) = self.log.distrusted;
+        self.log.distrusted = (position, if at == position { times + 1 } else { 1 });
+        if at == position && times >= DISTRUSTED {
+            ctx.fx.notify(Event::Gap {
+                conversation: self.id,
+                range: GapRange::Positions(position, position),
+                why: "the server shows something forged in its place".into(),
+            });
+            self.read_up_to(ctx, position);
+            return EntryOutcome::Read;
+        }
+        ctx.fx.notify(Event::Alarm { about: "the relay".into(), advice: advice.into() });
+        EntryOutcome::Hole
     }
 
     fn out_of_place(&self, position: Position) -> Option<EntryOutcome> {
@@ -194,6 +216,7 @@ impl Conversation {
             content: None,
             stage: Stage::Early,
             position,
+            made: false,
             since: ctx.now(),
         };
         self.tail.insert(id, message);
@@ -400,6 +423,7 @@ impl Conversation {
             content: None,
             stage: Stage::Early,
             position,
+            made: false,
             since: ctx.now(),
         };
         self.tail.insert(id, message);
@@ -413,7 +437,11 @@ impl Conversation {
     fn replace(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), frame: Frame) {
         if id.0 == ctx.me.device {
             self.on_own_conflict(ctx, id.1, id.1);
-            self.hold(ctx, id, frame, None);
+            if self.own_author(ctx.me).gaps.contains(id.1) {
+                self.fill_gap(ctx, id, frame, None);
+            } else {
+                self.hold(ctx, id, frame, None);
+            }
             return;
         }
         let Some(message) = self.tail.get_mut(&id) else { return };
@@ -498,6 +526,8 @@ impl Conversation {
             self.give_up(ctx, device);
         }
         self.show_ready(ctx);
+        self.own_advanced(ctx.me);
+        self.resume(ctx);
         self.arm_missing(ctx);
         self.authors.values().any(Author::is_waiting)
     }

@@ -29,6 +29,9 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct PendingCommit {
     pub id: CommandId,
+    pub leaves: bool,
+    /// Handed to the relay. A member leaves only once its messages are logged: the log takes none of who is out.
+    pushed: bool,
     until: Duration,
 }
 
@@ -72,7 +75,7 @@ impl Peer {
             Command::Conversations => Ok(Some(Reply::Conversations(self.views()))),
             Command::Send { conversation, text } => {
                 let text = parse_text(text).map_err(|reason| invalid("text", reason))?;
-                if !self.conversations.get(&conversation).is_none_or(|c| c.can_send()) {
+                if !self.can_send(conversation) {
                     // Own messages of another copy of this profile are still coming in: the number is not known yet.
                     self.held_sends.push((id, conversation, text));
                     return Ok(None);
@@ -249,19 +252,37 @@ impl Peer {
         if self.commits.contains_key(&conversation) {
             return Err(CommandError::Refused("another change of this group is under way".into()));
         }
-        let change = Change {
-            conversation,
-            epoch: self.conversation(conversation)?.membership.epoch.next(),
-            account: self.me.account,
-            device: self.me.device,
-            action,
-        };
-        let change = SignedChange::sign(&change, |message| self.me.key.sign(message));
-        self.relay.push(&Request::Commit { change });
         let until = self.fx.now.monotonic + COMMIT_PATIENCE;
         self.timers.set_earlier(Timer::Commands, until);
-        self.commits.insert(conversation, PendingCommit { id, until });
+        let leaves = matches!(action, Action::Leave {});
+        if !leaves {
+            self.push_commit(conversation, action);
+        }
+        self.commits.insert(conversation, PendingCommit { id, leaves, pushed: !leaves, until });
         Ok(None)
+    }
+
+    fn push_commit(&mut self, conversation: ConversationId, action: Action) {
+        let Some(epoch) = self.conversations.get(&conversation).map(|c| c.membership.epoch.next()) else { return };
+        let (account, device) = (self.me.account, self.me.device);
+        let change = Change { conversation, epoch, account, device, action };
+        let change = SignedChange::sign(&change, |message| self.me.key.sign(message));
+        self.relay.push(&Request::Commit { change });
+    }
+
+    /// Leaves where that was asked for and all own messages are logged by now.
+    pub(super) fn release_leaves(&mut self) {
+        if !self.relay.is_ready() {
+            return;
+        }
+        let logged = |id: &ConversationId| self.conversations.get(id).is_some_and(|c| c.unacked(&self.me) == 0);
+        let due: Vec<_> = self.commits.iter().filter(|(id, c)| !c.pushed && logged(id)).collect();
+        for id in due.into_iter().map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.push_commit(id, Action::Leave {});
+            if let Some(commit) = self.commits.get_mut(&id) {
+                commit.pushed = true;
+            }
+        }
     }
 
     /// Who was added cannot see what was before: the group's name is said again.
@@ -306,13 +327,18 @@ impl Peer {
         sent.unwrap_or(Err(CommandError::NotFound("conversation".into())))
     }
 
+    fn can_send(&self, id: ConversationId) -> bool {
+        let now = self.fx.now.monotonic;
+        self.conversations.get(&id).is_none_or(|conversation| conversation.can_send(&self.me, now))
+    }
+
     /// Sends what waited for numbers.
     pub(super) fn release_held_sends(&mut self) {
         if self.held_sends.is_empty() {
             return;
         }
         for (id, conversation, text) in std::mem::take(&mut self.held_sends) {
-            if self.conversations.get(&conversation).is_some_and(|c| !c.can_send()) {
+            if !self.can_send(conversation) {
                 self.held_sends.push((id, conversation, text));
                 continue;
             }

@@ -64,6 +64,7 @@ impl Peer {
                 self.with(conversation, |c, ctx| c.on_appended(ctx, (device, seq), position));
             }
             Event::Conflict { conversation, device, seq, last_seq, .. } if device == self.me.device => {
+                self.sign();
                 self.with(conversation, |c, ctx| c.on_own_conflict(ctx, seq, last_seq));
             }
             // Another's: the log's own entry comes, and counts.
@@ -129,9 +130,14 @@ impl Peer {
     }
 
     fn on_entry(&mut self, id: ConversationId, position: Position, body: EntryBody) {
+        if matches!(&body, EntryBody::Message(frame) if frame.body().device == self.me.device) {
+            self.sign();
+        }
         let outcome = self.with_relay(id, |conversation, ctx, relay| {
             let outcome = match body {
-                EntryBody::Message(frame) if frame.body().conversation != id => EntryOutcome::Ignored,
+                EntryBody::Message(frame) if frame.body().conversation != id => {
+                    conversation.distrust(ctx, position, "It passed on a message of another conversation.")
+                }
                 EntryBody::Message(frame) => conversation.receive_entry(ctx, position, frame),
                 EntryBody::Membership(change) => conversation.receive_change(ctx, position, &change),
                 EntryBody::Known(device, seq) => conversation.receive_known(ctx, position, (device, seq)),
@@ -171,10 +177,13 @@ impl Peer {
             conversation.touch(ctx.fx);
             conversation.pump = true;
         });
-        if let Some(command) = self.commits.remove(&id) {
+        let command = self.commits.remove(&id);
+        if let Some(command) = &command {
             self.fx.reply(command.id, Ok(Reply::Done));
         }
-        self.after_commit(id);
+        if !command.is_some_and(|command| command.leaves) {
+            self.after_commit(id);
+        }
     }
 
     fn on_commit_refused(
