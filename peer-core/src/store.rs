@@ -11,7 +11,7 @@ use sotto_protocol::link::SeqRange;
 use sotto_protocol::membership::{Membership, SignedChange};
 use sotto_protocol::presence::Capability;
 use sotto_protocol::{
-    AccountId, ConversationId, DeviceId, Frame, Handle, LogEpoch, MessageId, Position, Seq, Signature,
+    AccountId, ConversationId, DeviceId, Frame, Handle, Hash, LogEpoch, MessageId, Position, Seq, Signature,
     UnixMillis, limits,
 };
 
@@ -181,6 +181,9 @@ pub(crate) struct ConversationRecord {
     #[n(27)]
     #[cbor(default)]
     pub anchors: Vec<(Position, DeviceId, Seq)>,
+    /// The hash of what the log has at `position`.
+    #[n(28)]
+    pub held: Option<Hash>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

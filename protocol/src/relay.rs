@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 use crate::cbor::{Blob, Text};
 use crate::frame::Frame;
 use crate::ids::{AccountId, ConversationId, DeviceId, LogEpoch, MembershipEpoch, Position, Seq};
+use crate::keys::Hash;
 use crate::limits;
 use crate::membership::{Membership, SignedChange};
 
@@ -59,6 +60,10 @@ pub enum Request {
         /// The last position that the client holds.
         #[n(2)]
         after: Position,
+        /// What it holds there: [`EntryBody::hash`]. Another hash there shows a log that was rolled back and has grown
+        /// again since.
+        #[n(3)]
+        held: Option<Hash>,
     },
     /// Ends a subscription.
     #[n(4)]
@@ -346,6 +351,17 @@ pub enum EntryBody {
     /// A message that this very socket appended, whose bytes are not sent back.
     #[n(2)]
     Known(#[n(0)] DeviceId, #[n(1)] Seq),
+}
+
+impl EntryBody {
+    /// Names what stands there: a message's [`Frame::hash`], or SHA-256 of a change. `None` of what is not told.
+    pub fn hash(&self) -> Option<Hash> {
+        match self {
+            Self::Message(frame) => Some(frame.hash()),
+            Self::Membership(change) => Some(Hash::of(&[&change.to_bytes()])),
+            Self::Known(..) => None,
+        }
+    }
 }
 
 /// What is wrong with a request.

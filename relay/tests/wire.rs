@@ -47,7 +47,7 @@ fn requests() -> Vec<Request> {
         Request::Commit { change: change() },
         Request::Append { frame: frames(1).remove(0) },
         Request::Append { frame: frames(3).remove(1) },
-        Request::Subscribe { conversation: ID, log_epoch: LogEpoch(1), after: Position(300) },
+        Request::Subscribe { conversation: ID, log_epoch: LogEpoch(1), after: Position(300), held: None },
         Request::Unsubscribe { conversation: ID },
         Request::Cursor { conversation: ID, position: Position(7), receipt: Blob::new(&b"r"[..]) },
         Request::Cursor { conversation: ID, position: Position(7), receipt: None },

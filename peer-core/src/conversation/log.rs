@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use sotto_protocol::membership::Membership;
 use sotto_protocol::relay::Request;
-use sotto_protocol::{DeviceId, LogEpoch, Position, Seq, limits};
+use sotto_protocol::{DeviceId, Hash, LogEpoch, Position, Seq, limits};
 
 use super::timeline::DisplayKey;
 use super::{Conversation, Ctx, Stage, TailMessage};
 use crate::effects::Gated;
 use crate::io::{Event, GapRange, LoadId, Row, Table};
 use crate::peer::relay_out::RelayOut;
-use crate::store::{Consent, MessageRecord, history_range, message_key};
+use crate::store::{Consent, ConversationRecord, MessageRecord, history_range, message_key};
 use crate::timers::Timer;
 
 /// Rows read at a time while a rollback is undone.
@@ -47,6 +47,8 @@ pub(crate) struct LogState {
     pub epoch: LogEpoch,
     /// Read without a hole up to here.
     pub position: Position,
+    /// The hash of what stands at `position`, as far as that is known.
+    pub held: Option<Hash>,
     /// The highest position known to exist.
     pub known_head: Position,
     /// The relay or a peer has own messages up to here: no new ones before they are held.
@@ -63,13 +65,24 @@ pub(crate) struct LogState {
 }
 
 impl LogState {
-    pub fn restore(epoch: LogEpoch, position: Position, known_head: Position, resume_at: Seq) -> Self {
-        Self { epoch, position, known_head, resume_at, durable: position, ..Self::default() }
+    pub fn restore(record: &ConversationRecord) -> Self {
+        Self {
+            epoch: record.log_epoch,
+            position: record.position,
+            held: record.held,
+            known_head: record.known_head,
+            resume_at: record.resume_at,
+            durable: record.position,
+            ..Self::default()
+        }
     }
 
     /// Skips what was logged before the account joined.
     pub fn start_at(&mut self, joined: Position) {
-        self.position = self.position.max(joined.previous());
+        if joined.previous() > self.position {
+            self.position = joined.previous();
+            self.held = None;
+        }
     }
 
     pub fn is_live(&self) -> bool {
@@ -110,7 +123,9 @@ impl Conversation {
         relay.push(&Request::Subscribe {
             conversation: self.id,
             log_epoch: self.log.epoch,
-            after: self.log.position,
+            // Of no epoch nothing was read: what came before is not for this account.
+            after: if self.log.epoch == LogEpoch(0) { Position(0) } else { self.log.position },
+            held: self.log.held,
         });
         ctx.timers.set(Timer::Subscribe(self.id), ctx.now() + SUBSCRIBE_AGAIN);
     }
@@ -155,6 +170,7 @@ impl Conversation {
                 conversation: self.id,
                 log_epoch: self.log.epoch,
                 after: self.log.known_head,
+                held: None,
             });
             ctx.timers.set(Timer::Subscribe(self.id), ctx.now() + SUBSCRIBE_AGAIN);
             return;
@@ -184,8 +200,9 @@ impl Conversation {
     }
 
     /// The log was read without a hole up to here.
-    pub(super) fn read_up_to(&mut self, ctx: &mut Ctx, position: Position) {
+    pub(super) fn read_up_to(&mut self, ctx: &mut Ctx, position: Position, held: Option<Hash>) {
         self.log.position = position;
+        self.log.held = held;
         self.know_head(position);
         self.touch(ctx.fx);
         self.receipt_due = true;
@@ -202,7 +219,20 @@ impl Conversation {
             range: GapRange::Positions(from, floor.previous()),
             why: "the server no longer keeps these messages".into(),
         });
-        self.read_up_to(ctx, floor.previous());
+        self.read_up_to(ctx, floor.previous(), None);
+    }
+
+    /// The log holds something else than it did where this device has read or appended: it was rolled back and has
+    /// grown again. The relay is made to find out.
+    pub fn claim_rollback(&mut self, ctx: &mut Ctx, relay: &mut RelayOut) {
+        self.log.subscription = Subscription::Asked;
+        relay.push(&Request::Subscribe {
+            conversation: self.id,
+            log_epoch: self.log.epoch.next(),
+            after: self.log.position,
+            held: None,
+        });
+        ctx.timers.set(Timer::Subscribe(self.id), ctx.now() + SUBSCRIBE_AGAIN);
     }
 
     pub fn on_rolled_back(&mut self, ctx: &mut Ctx, epoch: LogEpoch, common: Position) {
@@ -243,7 +273,11 @@ impl Conversation {
             return true;
         }
         self.log.epoch = epoch;
-        self.log.position = self.log.position.min(common);
+        if common < self.log.position {
+            self.log.position = common;
+            self.log.held = None;
+            self.log.start_at(self.joined_at(ctx.me.account));
+        }
         self.log.known_head = self.log.known_head.min(common);
         self.log.durable = self.log.durable.min(common);
         // Nothing in the tail keeps a position beyond: those of held messages go too.

@@ -223,6 +223,7 @@ impl Conversation {
     }
 
     pub fn restore(id: ConversationId, record: ConversationRecord, now: Duration) -> Self {
+        let log = LogState::restore(&record);
         let mut timeline = Timeline::default();
         for (position, device, seq) in record.anchors {
             timeline.restore(DisplayKey::Logged(position), (device, seq));
@@ -240,7 +241,7 @@ impl Conversation {
             capabilities: record.capabilities,
             capability_news: false,
             announced: record.announced,
-            log: LogState::restore(record.log_epoch, record.position, record.known_head, record.resume_at),
+            log,
             authors: BTreeMap::new(),
             tail: BTreeMap::new(),
             unlogged: BTreeSet::new(),
@@ -388,6 +389,7 @@ impl Conversation {
             resume_at: self.log.resume_at,
             announced: self.announced,
             anchors: self.timeline.anchors(self.log.position),
+            held: self.log.held,
         };
         ctx.fx.put(Table::Conversation, self.id.0.to_vec(), cbor::encode(&record));
         for device in std::mem::take(&mut self.dirty_authors) {

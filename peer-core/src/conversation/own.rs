@@ -340,7 +340,7 @@ impl Conversation {
     }
 
     /// Others' shown messages may have to be appended for their authors, in a while.
-    pub(super) fn arm_append_for_others(&mut self, ctx: &mut Ctx) {
+    pub fn arm_append_for_others(&mut self, ctx: &mut Ctx) {
         let timer = Timer::AppendForOthers(self.id);
         if !ctx.timers.is_set(timer) {
             // Not all members at once: whoever is first spares the others the work.
@@ -375,7 +375,7 @@ impl Conversation {
 
     /// The relay has a frame at a position.
     pub fn on_appended(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), position: Position) {
-        if !self.log.may_append() {
+        if !self.log.may_append() || self.is_elsewhere(position, id) {
             // Of a log that is being rolled back: the position may be another message's still. Asked for again later.
             return;
         }
@@ -395,6 +395,7 @@ impl Conversation {
                 conversation: self.id,
                 log_epoch: self.log.epoch,
                 after: self.log.known_head,
+                held: None,
             });
             return;
         }

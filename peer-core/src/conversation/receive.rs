@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use sotto_protocol::membership::Action;
-use sotto_protocol::{AccountId, DeviceId, Frame, Position, Seq, limits};
+use sotto_protocol::{AccountId, DeviceId, Frame, Hash, Position, Seq, limits};
 
 use super::timeline::DisplayKey;
 use super::{Author, Conversation, Ctx, Stage, TailMessage};
@@ -45,6 +45,8 @@ pub(crate) enum EntryOutcome {
     UnknownAccount(AccountId),
     /// A position is missing before it: subscribe again.
     Hole,
+    /// Another message was there before: the log was rolled back.
+    Differs,
     /// Not asked for.
     Ignored,
 }
@@ -104,6 +106,10 @@ impl Conversation {
                           tell whoever runs the server.";
             return self.distrust(ctx, position, advice);
         }
+        if self.is_elsewhere(position, id) {
+            return EntryOutcome::Differs;
+        }
+        let hash = Some(frame.hash());
         let author = self.authors.entry(id.0).or_insert_with(|| Author::new(account));
         let (opened, filling) = (author.opened, author.gaps.contains(id.1));
         if filling {
@@ -117,7 +123,7 @@ impl Conversation {
         }
         self.reach(ctx, id);
         self.place(ctx, id, position);
-        self.after_entry(ctx, id.0, position);
+        self.after_entry(ctx, id.0, position, hash);
         EntryOutcome::Read
     }
 
@@ -126,18 +132,22 @@ impl Conversation {
         if let Some(outcome) = self.out_of_place(position) {
             return outcome;
         }
+        if self.is_elsewhere(position, id) {
+            return EntryOutcome::Differs;
+        }
+        let hash = self.frame(ctx.me, id).map(|frame| frame.hash());
         self.reach(ctx, id);
         self.place(ctx, id, position);
-        self.after_entry(ctx, id.0, position);
+        self.after_entry(ctx, id.0, position, hash);
         EntryOutcome::Read
     }
 
-    fn after_entry(&mut self, ctx: &mut Ctx, device: DeviceId, position: Position) {
+    fn after_entry(&mut self, ctx: &mut Ctx, device: DeviceId, position: Position, hash: Option<Hash>) {
         self.ack_due.insert(device);
         self.advance(ctx, device);
         self.show_ready(ctx);
         self.own_advanced(ctx.me);
-        self.read_up_to(ctx, position);
+        self.read_up_to(ctx, position, hash);
         self.resume(ctx);
         self.pump = true;
     }
@@ -152,8 +162,9 @@ impl Conversation {
         if let Some(outcome) = self.out_of_place(position) {
             return outcome;
         }
+        let hash = Some(Hash::of(&[&signed.to_bytes()]));
         let Ok(claims) = signed.claims() else {
-            self.read_up_to(ctx, position);
+            self.read_up_to(ctx, position, hash);
             return EntryOutcome::Read;
         };
         let Some(key) = ctx.people.key(&claims.device, ctx.me) else {
@@ -177,7 +188,7 @@ impl Conversation {
             let _ = self.membership.apply(&claims, position);
             self.member = self.membership.members.contains_key(&ctx.me.account);
         }
-        self.read_up_to(ctx, position);
+        self.read_up_to(ctx, position, hash);
         EntryOutcome::Read
     }
 
@@ -195,11 +206,16 @@ impl Conversation {
                 range: GapRange::Positions(position, position),
                 why: "the server shows something forged in its place".into(),
             });
-            self.read_up_to(ctx, position);
+            self.read_up_to(ctx, position, None);
             return EntryOutcome::Read;
         }
         ctx.fx.notify(Event::Alarm { about: "the relay".into(), advice: advice.into() });
         EntryOutcome::Hole
+    }
+
+    /// Whether another message is known at this position already.
+    pub(super) fn is_elsewhere(&self, position: Position, id: (DeviceId, Seq)) -> bool {
+        self.timeline.at(position).is_some_and(|known| known != id)
     }
 
     fn out_of_place(&self, position: Position) -> Option<EntryOutcome> {

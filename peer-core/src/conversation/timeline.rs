@@ -76,6 +76,11 @@ impl Timeline {
         logged.collect()
     }
 
+    /// The row that stands at a position of the log, if it is known.
+    pub fn at(&self, position: Position) -> Option<(DeviceId, Seq)> {
+        self.rows.get(&DisplayKey::Logged(position)).copied()
+    }
+
     /// Whether a logged row up to a position is known, for what comes behind it to be anchored.
     pub fn is_anchored(&self, position: Position) -> bool {
         self.rows.range(..=DisplayKey::Logged(position)).next_back().is_some()

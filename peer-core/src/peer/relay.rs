@@ -142,8 +142,13 @@ impl Peer {
                 EntryBody::Membership(change) => conversation.receive_change(ctx, position, &change),
                 EntryBody::Known(device, seq) => conversation.receive_known(ctx, position, (device, seq)),
             };
-            if outcome == EntryOutcome::Hole {
-                conversation.resubscribe(ctx, relay);
+            match outcome {
+                EntryOutcome::Hole => conversation.resubscribe(ctx, relay),
+                EntryOutcome::Differs => conversation.claim_rollback(ctx, relay),
+                EntryOutcome::Read
+                | EntryOutcome::UnknownDevice(_)
+                | EntryOutcome::UnknownAccount(_)
+                | EntryOutcome::Ignored => {}
             }
             outcome
         });
@@ -161,7 +166,7 @@ impl Peer {
                 self.presence_due |=
                     self.conversations.get_mut(&id).is_some_and(|c| c.take_capability_news());
             }
-            Some(EntryOutcome::Hole | EntryOutcome::Ignored) | None => {}
+            Some(EntryOutcome::Hole | EntryOutcome::Differs | EntryOutcome::Ignored) | None => {}
         }
     }
 

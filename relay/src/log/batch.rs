@@ -54,6 +54,9 @@ pub(super) enum Wish {
         account: AccountId,
         log_epoch: LogEpoch,
         after: Position,
+        held: Option<Hash>,
+        /// It holds another entry than stands there, instead.
+        differs: bool,
     },
     /// Retention's.
     Trim(TrimRow),
@@ -219,8 +222,9 @@ impl<V: Verify> Log<V> {
                 self.apply_cursor(forming, session, row);
                 Applied::Yes
             }
-            Wish::Bump { conversation, account, log_epoch, after } => {
-                self.apply_bump(forming, session, conversation, account, log_epoch, after)
+            Wish::Bump { conversation, account, log_epoch, after, held, differs } => {
+                let anew = Request::Subscribe { conversation, log_epoch, after, held };
+                self.apply_bump(forming, session, account, anew, differs)
             }
             Wish::Trim(row) => {
                 self.apply_trim(forming, row);
@@ -353,19 +357,21 @@ impl<V: Verify> Log<V> {
         &self,
         forming: &mut Forming,
         session: SessionId,
-        conversation: ConversationId,
         account: AccountId,
-        log_epoch: LogEpoch,
-        after: Position,
+        request: Request,
+        differs: bool,
     ) -> Applied {
-        let anew = Applied::Anew(Request::Subscribe { conversation, log_epoch, after });
-        let Some(staged) = self.stage(forming, conversation) else { return anew };
+        let Request::Subscribe { conversation, log_epoch, after, .. } = request else { return Applied::Yes };
+        let Some(staged) = self.stage(forming, conversation) else { return Applied::Anew(request) };
         let member = staged.membership.members.contains_key(&account);
-        if !member || !is_rollback(staged.log_epoch, staged.head, log_epoch, after) {
-            return anew;
+        let differs = differs && log_epoch == staged.log_epoch;
+        if !member || !differs && !is_rollback(staged.log_epoch, staged.head, log_epoch, after) {
+            return Applied::Anew(request);
         }
-        // Of an epoch that this log never reached nothing is known: its bumps are lost too.
-        let common = if log_epoch > staged.log_epoch { Position(0) } else { staged.head };
+        // Of an epoch that this log never reached nothing is known: its bumps are lost too. Nor is known where a log that
+        // has grown again began to differ.
+        let unknown = differs || log_epoch > staged.log_epoch;
+        let common = if unknown { Position(0) } else { staged.head };
         staged.bump(log_epoch, common);
         let event =
             Event::RolledBack { conversation, log_epoch: staged.log_epoch, common: common.min(after) };

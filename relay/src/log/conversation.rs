@@ -63,6 +63,11 @@ impl Conversation {
         self.recent.iter().rev().find(|(d, s, _)| d == device && *s == seq).map(|(_, _, place)| *place)
     }
 
+    /// The hash of the message at a position, if it came in lately.
+    pub(super) fn recent_at(&self, position: Position) -> Option<Hash> {
+        self.recent.iter().rev().find(|(_, _, place)| place.0 == position).map(|(_, _, place)| place.1)
+    }
+
     /// The last position on which a client of `epoch` that holds up to `after` and this log agree.
     pub(super) fn common(&self, epoch: LogEpoch, after: Position) -> Position {
         if epoch == LogEpoch(0) {

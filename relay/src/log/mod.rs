@@ -47,7 +47,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sotto_protocol::relay::{ErrorCode, Event, Request};
 use sotto_protocol::rest::DeviceRecord;
-use sotto_protocol::{AccountId, ConversationId, DeviceId, Seq, UnixMillis, Verify};
+use sotto_protocol::{AccountId, ConversationId, DeviceId, Position, Seq, UnixMillis, Verify};
 
 use crate::store::{Answer, Batch, Query};
 use author::{Budget, Devices, Verified};
@@ -273,6 +273,8 @@ enum Need {
     Device(DeviceId),
     /// Where a message stands.
     Entry(ConversationId, DeviceId, Seq),
+    /// What stands at a position.
+    Held(ConversationId, Position),
     /// Whether the accounts that a session wants to let in exist.
     Accounts(SessionId),
     /// In how many conversations they are already.
@@ -391,6 +393,11 @@ impl<V: Verify> Log<V> {
                 self.meet(need, |facts| facts.absent = true)
             }
             (Need::Entry(..), Answer::Entry(place)) => self.meet(need, |facts| facts.place = Some(place)),
+            (Need::Held(_, position), Answer::Page { entries, .. }) => {
+                let entry = entries.first().filter(|entry| entry.position == position);
+                let hash = entry.and_then(|entry| entry.body.hash());
+                self.meet(need, |facts| facts.held = Some(hash));
+            }
             (Need::Counts(_), Answer::Counts(counts)) => {
                 self.meet(need, |facts| facts.counts = Some(counts.clone()))
             }

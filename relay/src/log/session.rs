@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sotto_protocol::relay::{EntryBody, ErrorCode, Event, RELAY_VERSION, Request};
-use sotto_protocol::{AccountId, ConversationId, DeviceId, Verify};
+use sotto_protocol::{AccountId, ConversationId, DeviceId, Hash, Verify};
 
 use super::catch_up::{Subscription, Work};
 use super::conversation::Place;
@@ -60,6 +60,8 @@ pub(super) struct Facts {
     pub absent: bool,
     /// Where the message stands, if anywhere.
     pub place: Option<Option<Place>>,
+    /// The hash of what stands at a position, if anything does.
+    pub held: Option<Option<Hash>>,
     /// There is no such device.
     pub unknown_author: bool,
     /// Accounts that do not exist.
