@@ -220,6 +220,7 @@ impl Conversation {
             why: "the server no longer keeps these messages".into(),
         });
         self.read_up_to(ctx, floor.previous(), None);
+        self.arm_append_for_others(ctx);
     }
 
     /// The log holds something else than it did where this device has read or appended: it was rolled back and has

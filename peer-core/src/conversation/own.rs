@@ -352,11 +352,13 @@ impl Conversation {
     /// Appends others' messages that their authors have not: they died, or are offline. Answers whether any remain.
     pub fn append_for_others(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, policy: PathPolicy) -> bool {
         let old = |message: &TailMessage| message.since + APPEND_FOR_OTHERS <= ctx.fx.now.monotonic;
+        // And own ones that the log was trimmed past: the relay knows where they stood.
+        let logged = self.own_author(ctx.me).logged;
         let others: Vec<(DeviceId, Seq)> = self
             .unlogged
             .iter()
             .filter_map(unlogged_id)
-            .filter(|(device, _)| *device != ctx.me.device)
+            .filter(|(device, seq)| *device != ctx.me.device || *seq <= logged)
             .collect();
         if others.is_empty() {
             return false;
