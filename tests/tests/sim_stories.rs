@@ -97,3 +97,135 @@ fn a_message_whose_author_died_after_one_peer_had_it_reaches_the_others() {
     end(&mut world, conversation);
     assert_eq!((heard(&world, 0), heard(&world, 1)), (4, 4));
 }
+
+/// Links alone, for long: nothing but what the peers say to each other can tell.
+fn linked_without_a_relay(seed: u64, peers: usize) -> (World, ConversationId) {
+    let mut world = World::new(seed, peers);
+    let conversation = begin(&mut world);
+    world.crash_relay_for(Duration::from_secs(600));
+    world.run(Duration::from_secs(5));
+    world.count_on_links();
+    (world, conversation)
+}
+
+#[test]
+fn a_burst_over_a_link_takes_round_trips_by_the_window_and_not_by_the_message() {
+    let (mut world, conversation) = linked_without_a_relay(11, 2);
+    for number in 0..400 {
+        world.send(0, conversation, &format!("{number}"));
+        world.run(Duration::from_micros(500));
+    }
+    // 200 ms of sending, a write, a way of at most 20 ms and a write: no round trip for each.
+    world.run(Duration::from_millis(150));
+    assert_eq!(world.texts(1, conversation).len(), 401);
+}
+
+#[test]
+fn what_arrives_early_over_a_link_is_kept_and_not_sent_again() {
+    let (mut world, conversation) = linked_without_a_relay(12, 2);
+    for number in 0..100 {
+        world.send(0, conversation, &format!("{number}"));
+        // Each in a message of its own, and these overtake each other.
+        world.run(Duration::from_millis(2));
+    }
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.texts(1, conversation).len(), 101);
+    assert_eq!(world.on_links(0), 100, "a live reliable channel needs nothing twice");
+    assert_eq!(world.gaps(1), 0);
+}
+
+#[test]
+fn acknowledgements_over_links_are_enough_when_the_relay_is_away() {
+    let (mut world, conversation) = linked_without_a_relay(13, 3);
+    for number in 0..30 {
+        world.send(number % 3, conversation, &format!("{number}"));
+        world.run(Duration::from_millis(50));
+    }
+    world.run(Duration::from_millis(500));
+    for index in 0..3 {
+        assert_eq!(world.status(index, conversation).unacked, 0, "peer {index}");
+    }
+    world.run(Duration::from_secs(600));
+    end(&mut world, conversation);
+}
+
+#[test]
+fn a_broken_link_repeats_only_what_was_not_acknowledged() {
+    let (mut world, conversation) = linked_without_a_relay(14, 2);
+    for number in 0..50 {
+        world.send(0, conversation, &format!("{number}"));
+        world.run(Duration::from_millis(30));
+    }
+    world.run(Duration::from_secs(1));
+    let before = world.on_links(0);
+    world.crash(1);
+    world.run(Duration::from_secs(20));
+    world.send(0, conversation, "after");
+    world.run(Duration::from_secs(1));
+    assert!(world.is_direct(0));
+    assert_eq!((world.on_links(0) - before, world.texts(1, conversation).len()), (1, 52));
+}
+
+#[test]
+fn who_joins_late_reads_from_there_on_without_going_in_circles() {
+    let mut world = World::new(15, 4);
+    world.is_partial();
+    let create = Command::GroupCreate { name: "some".into(), members: vec![handle(1), handle(2)] };
+    let Reply::Conversation(conversation) = world.run_command(0, create) else { panic!() };
+    for number in 0..10 {
+        world.send(0, conversation, &format!("before {number}"));
+    }
+    world.run(Duration::from_secs(5));
+    world.run_command(0, Command::GroupAdd { conversation, handle: handle(3) });
+    world.send(0, conversation, "after");
+    let allowed = Allowed { partial: true, ..EXACT };
+    world.settle(conversation, Duration::from_secs(5), allowed);
+    assert_eq!(world.texts(3, conversation), ["after"]);
+    world.check(conversation, allowed);
+    world.check_quiet();
+}
+
+#[test]
+fn a_log_that_was_rolled_back_and_has_grown_past_its_readers_is_found_out() {
+    let mut world = World::new(16, 3);
+    let conversation = begin(&mut world);
+    for index in 0..3 {
+        world.run_command(index, Command::PathPolicy(PathPolicy::Relay));
+    }
+    world.run(Duration::from_secs(1));
+    world.send_away(2);
+    let (old_head, _) = world.log_state(conversation);
+    for number in 0..4 {
+        world.send(number % 2, conversation, &format!("lost {number}"));
+        world.run(Duration::from_secs(1));
+    }
+    world.send_away(0);
+    world.send_away(1);
+    world.crash_relay_for(Duration::from_secs(1));
+    world.roll_back(conversation, old_head);
+    // Who never saw the end makes another one, and a longer one.
+    world.wake(2);
+    world.run(Duration::from_secs(5));
+    for number in 0..6 {
+        world.send(2, conversation, &format!("new {number}"));
+        world.run(Duration::from_secs(1));
+    }
+    assert!(world.log_state(conversation).0 > old_head.next().next().next().next());
+    world.wake(0);
+    world.wake(1);
+    end(&mut world, conversation);
+    assert_eq!(world.texts(2, conversation).len(), 11);
+}
+
+#[test]
+fn after_a_restart_new_messages_come_last_in_the_list() {
+    let mut world = World::new(17, 2);
+    let conversation = begin(&mut world);
+    world.send(0, conversation, "before");
+    world.run(Duration::from_secs(2));
+    world.crash(1);
+    world.run(Duration::from_secs(10));
+    world.send(0, conversation, "after");
+    end(&mut world, conversation);
+    assert_eq!(world.texts(1, conversation), ["hello", "before", "after"]);
+}

@@ -1,5 +1,6 @@
 //! How far the relay's log of a conversation is read, and what happens when the relay lost its end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sotto_protocol::membership::Membership;
@@ -49,6 +50,8 @@ pub(crate) struct LogState {
     pub position: Position,
     /// The hash of what stands at `position`, as far as that is known.
     pub held: Option<Hash>,
+    /// Hashes of messages whose positions beyond `position` are known already.
+    pub ahead: BTreeMap<Position, Hash>,
     /// The highest position known to exist.
     pub known_head: Position,
     /// The relay or a peer has own messages up to here: no new ones before they are held.
@@ -202,7 +205,8 @@ impl Conversation {
     /// The log was read without a hole up to here.
     pub(super) fn read_up_to(&mut self, ctx: &mut Ctx, position: Position, held: Option<Hash>) {
         self.log.position = position;
-        self.log.held = held;
+        self.log.held = held.or(self.log.ahead.remove(&position));
+        self.log.ahead = self.log.ahead.split_off(&position);
         self.know_head(position);
         self.touch(ctx.fx);
         self.receipt_due = true;
@@ -257,6 +261,7 @@ impl Conversation {
     pub fn on_loaded(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, id: LoadId, rows: &[Row]) -> bool {
         if self.log.subscription == (Subscription::Anchoring { load: id }) {
             self.anchor(rows);
+            self.touch(ctx.fx);
             self.log.subscription = Subscription::None;
             self.subscribe(ctx, relay);
             return true;
@@ -274,6 +279,7 @@ impl Conversation {
             return true;
         }
         self.log.epoch = epoch;
+        self.log.ahead.clear();
         if common < self.log.position {
             self.log.position = common;
             self.log.held = None;
@@ -294,20 +300,22 @@ impl Conversation {
         self.touch(ctx.fx);
         self.arm_append_for_others(ctx);
         self.log.subscription = Subscription::None;
-        if self.timeline.is_anchored(common) {
-            self.subscribe(ctx, relay);
-            return true;
-        }
         let mut query = history_range(self.id, Position(0), common.next());
         (query.limit, query.descending) = (ANCHOR_PAGE, true);
         self.log.subscription = Subscription::Anchoring { load: ctx.fx.load(query) };
         true
     }
 
-    /// The last listed row of what the log still has.
+    /// The last listed row of what the log still has, and the hash of the last of all: should the log hold another
+    /// there, it had grown again before it was found out.
     fn anchor(&mut self, rows: &[Row]) {
         for row in rows {
-            let Ok(record) = crate::store::decode::<MessageRecord>(Table::History, &row.value) else { continue };
+            let Ok(record) = crate::store::decode::<MessageRecord>(Table::History, &row.value) else {
+                continue;
+            };
+            if record.position == Some(self.log.position) {
+                self.log.held = Some(record.frame.hash());
+            }
             let listed = record.content.as_ref().is_none_or(|content| content.body.is_shown());
             let Some(position) = record.position.filter(|_| listed) else { continue };
             let id = (record.frame.body().device, record.frame.body().seq);
@@ -351,6 +359,9 @@ impl Conversation {
     pub fn on_membership(&mut self, ctx: &mut Ctx, membership: Membership) {
         let was_member = self.member;
         let changed = membership != self.membership;
+        if changed {
+            self.refused.clear();
+        }
         self.membership = membership;
         self.creation = None;
         self.member = self.membership.members.contains_key(&ctx.me.account);

@@ -176,6 +176,8 @@ pub(crate) struct Conversation {
     receipt_events: BTreeMap<(DeviceId, ReceiptState), Seq>,
     dirty: bool,
     dirty_authors: BTreeSet<DeviceId>,
+    /// Others' messages that the log does not take, as its members are now: their authors are out.
+    pub refused: BTreeSet<(DeviceId, Seq)>,
     /// Something may go out now.
     pub pump: bool,
 }
@@ -215,6 +217,7 @@ impl Conversation {
             receipt_events: BTreeMap::new(),
             dirty: false,
             dirty_authors: BTreeSet::new(),
+            refused: BTreeSet::new(),
             pump: false,
         };
         conversation.log.start_at(conversation.joined_at(ctx.me.account));
@@ -260,6 +263,7 @@ impl Conversation {
             receipt_events: BTreeMap::new(),
             dirty: false,
             dirty_authors: BTreeSet::new(),
+            refused: BTreeSet::new(),
             pump: false,
         }
     }
@@ -447,12 +451,12 @@ impl Conversation {
         }
     }
 
-    pub fn status(&self, me: &Identity) -> ConversationStatus {
+    pub fn status(&self, me: &Identity, people: &People) -> ConversationStatus {
         ConversationStatus {
             id: self.id,
             log_epoch: self.log.epoch,
             head: self.log.position,
-            unacked: self.unacked(me),
+            unacked: self.unacked(me, people),
             undecryptable: self.undecryptable,
             last_seq: self.own.last,
         }

@@ -16,6 +16,7 @@ use crate::identity::Identity;
 use crate::io::{CommandError, Event, PathPolicy, ReceiptState, Table};
 use crate::link::LinkCursor;
 use crate::peer::relay_out::RelayOut;
+use crate::people::People;
 use crate::seal;
 use crate::store::{MessageRecord, displaced_key, history_key, message_key};
 use crate::timers::Timer;
@@ -245,10 +246,24 @@ impl Conversation {
         }
     }
 
+    /// A displaced message that is found to have its seq after all needs no other.
+    pub(super) fn keep_displaced_out(&mut self, ctx: &mut Ctx, seq: Seq) {
+        let device = ctx.me.device;
+        let content = self.tail.get(&(device, seq)).and_then(|message| message.content.as_ref());
+        if content.is_some() && self.own.displaced.get(&seq) == content {
+            self.own.displaced.remove(&seq);
+            ctx.fx.delete(Table::Tail, displaced_key(self.id, device, seq));
+        }
+    }
+
     /// Gives displaced messages their new seqs, if all that they must follow is held.
     pub(super) fn resume(&mut self, ctx: &mut Ctx) {
         let coming = !self.own_author(ctx.me).early.is_empty();
-        if self.own.displaced.is_empty() || coming || self.own.last < self.log.resume_at || !self.log.is_live() {
+        if self.own.displaced.is_empty()
+            || coming
+            || self.own.last < self.log.resume_at
+            || !self.log.is_live()
+        {
             return;
         }
         for (seq, content) in std::mem::take(&mut self.own.displaced) {
@@ -364,7 +379,9 @@ impl Conversation {
             return false;
         }
         if relay.is_ready() && self.member && self.log.is_live() && policy != PathPolicy::Direct {
-            let due = others.into_iter().filter(|id| self.tail.get(id).is_some_and(old));
+            let due = others
+                .into_iter()
+                .filter(|id| self.tail.get(id).is_some_and(old) && !self.refused.contains(id));
             for id in due.take(limits::WINDOW as usize).collect::<Vec<_>>() {
                 if let Some(frame) = self.tail.get(&id).and_then(|message| message.frame.clone()) {
                     relay.push(&Request::Append { frame });
@@ -392,13 +409,7 @@ impl Conversation {
         let logged = self.authors.get(&device).map_or(Seq(0), |author| author.logged);
         if expected <= logged {
             // It does not have what it acknowledged.
-            self.log.subscription = super::log::Subscription::Asked;
-            relay.push(&Request::Subscribe {
-                conversation: self.id,
-                log_epoch: self.log.epoch,
-                after: self.log.known_head,
-                held: None,
-            });
+            self.claim_rollback(ctx, relay);
             return;
         }
         if device == ctx.me.device {
@@ -450,6 +461,9 @@ impl Conversation {
                 self.own.recent.pop_first();
             }
         }
+        if position > self.log.position {
+            self.log.ahead.insert(position, frame.hash());
+        }
         let (content, made) = (message.content, message.made);
         let record = MessageRecord { frame, content, position: Some(position), made };
         ctx.fx.put(Table::History, history_key(self.id, position), cbor::encode(&record));
@@ -490,9 +504,19 @@ impl Conversation {
     }
 
     /// Own messages that are not in the log.
-    pub fn unacked(&self, me: &Identity) -> u64 {
+    pub fn unlogged_own(&self, me: &Identity) -> u64 {
         let logged = self.authors.get(&me.device).map_or(Seq(0), |author: &Author| author.logged);
         self.own.last.0.saturating_sub(logged.0) + self.own.displaced.len() as u64
+    }
+
+    /// Own messages that neither the log nor all other members' devices have.
+    pub(super) fn unacked(&self, me: &Identity, people: &People) -> u64 {
+        let logged = self.authors.get(&me.device).map_or(Seq(0), |author: &Author| author.logged);
+        let devices = self.others(me.account).flat_map(|account| people.devices(account));
+        let everywhere =
+            devices.map(|d| self.receipts.get(&d).map_or(Seq(0), |receipt| receipt.delivered)).min();
+        let known = everywhere.unwrap_or_default().max(logged);
+        self.own.last.0.saturating_sub(known.0) + self.own.displaced.len() as u64
     }
 
     /// The last own seq that is durable.

@@ -65,8 +65,12 @@ impl Conversation {
         let author = self.authors.entry(id.0).or_insert_with(|| Author::new(account));
         let filling = author.gaps.contains(id.1);
         let held = id.1 <= author.opened || author.early.contains(id.1);
+        // Not while the relay is deciding which of the two counts.
+        let undecided = self.log.may_append() && id.1 < self.log.append_next;
         let own = self.tail.get(&id).filter(|message| id.0 == ctx.me.device && message.position.is_none());
-        let another = own.and_then(|message| message.frame.as_ref()).is_some_and(|own| own.hash() != frame.hash());
+        let own = own.filter(|_| !undecided);
+        let another =
+            own.and_then(|message| message.frame.as_ref()).is_some_and(|own| own.hash() != frame.hash());
         if held && !filling && !another || id.1.0 > author.opened.0.saturating_add(limits::WINDOW) {
             return;
         }
@@ -135,10 +139,9 @@ impl Conversation {
         if self.is_elsewhere(position, id) {
             return EntryOutcome::Differs;
         }
-        let hash = self.frame(ctx.me, id).map(|frame| frame.hash());
         self.reach(ctx, id);
         self.place(ctx, id, position);
-        self.after_entry(ctx, id.0, position, hash);
+        self.after_entry(ctx, id.0, position, None);
         EntryOutcome::Read
     }
 
@@ -181,7 +184,8 @@ impl Conversation {
         let good = signed.verify(&key, &Ed25519).is_ok()
             && ctx.people.owner(&claims.device, ctx.me) == Some(claims.account);
         if !good {
-            let advice = "It showed a change of members that no member signed. Do not trust who is listed here.";
+            let advice =
+                "It showed a change of members that no member signed. Do not trust who is listed here.";
             return self.distrust(ctx, position, advice);
         }
         if claims.epoch == self.membership.epoch.next() {
@@ -263,6 +267,9 @@ impl Conversation {
         message.content = frame.and_then(|frame| seal::open::<Content>(&frame.body().sealed).ok());
         if message.content.is_none() {
             self.undecryptable += 1;
+        }
+        if id.0 == ctx.me.device {
+            self.keep_displaced_out(ctx, id.1);
         }
         self.save_message(ctx, id);
         self.touch_author(ctx.fx, id.0);

@@ -81,11 +81,6 @@ impl Timeline {
         self.rows.get(&DisplayKey::Logged(position)).copied()
     }
 
-    /// Whether a logged row up to a position is known, for what comes behind it to be anchored.
-    pub fn is_anchored(&self, position: Position) -> bool {
-        self.rows.range(..=DisplayKey::Logged(position)).next_back().is_some()
-    }
-
     /// The diffs since the last call.
     pub fn take_diffs(&mut self) -> Vec<TimelineDiff> {
         std::mem::take(&mut self.diffs)

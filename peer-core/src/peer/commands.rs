@@ -263,7 +263,9 @@ impl Peer {
     }
 
     fn push_commit(&mut self, conversation: ConversationId, action: Action) {
-        let Some(epoch) = self.conversations.get(&conversation).map(|c| c.membership.epoch.next()) else { return };
+        let Some(epoch) = self.conversations.get(&conversation).map(|c| c.membership.epoch.next()) else {
+            return;
+        };
         let (account, device) = (self.me.account, self.me.device);
         let change = Change { conversation, epoch, account, device, action };
         let change = SignedChange::sign(&change, |message| self.me.key.sign(message));
@@ -275,7 +277,8 @@ impl Peer {
         if !self.relay.is_ready() {
             return;
         }
-        let logged = |id: &ConversationId| self.conversations.get(id).is_some_and(|c| c.unacked(&self.me) == 0);
+        let logged =
+            |id: &ConversationId| self.conversations.get(id).is_some_and(|c| c.unlogged_own(&self.me) == 0);
         let due: Vec<_> = self.commits.iter().filter(|(id, c)| !c.pushed && logged(id)).collect();
         for id in due.into_iter().map(|(id, _)| *id).collect::<Vec<_>>() {
             self.push_commit(id, Action::Leave {});
@@ -310,7 +313,8 @@ impl Peer {
 
     fn say(&mut self, id: ConversationId, body: Body) -> Result<sotto_protocol::MessageId, CommandError> {
         let conversation = self.conversation(id)?;
-        if !conversation.member {
+        // What comes after a leave can never be logged.
+        if !conversation.member || self.commits.get(&id).is_some_and(|commit| commit.leaves) {
             return Err(CommandError::NotAMember);
         }
         if let Some(peer) = conversation.peer(self.me.account).filter(|peer| self.people.is_blocked(peer))
@@ -408,7 +412,7 @@ impl Peer {
             server: self.session.status(Socket::Signal),
             relay: self.session.status(Socket::Relay),
             policy: self.policy,
-            conversations: self.conversations.values().map(|c| c.status(&self.me)).collect(),
+            conversations: self.conversations.values().map(|c| c.status(&self.me, &self.people)).collect(),
             links: links.collect(),
         }
     }

@@ -72,8 +72,11 @@ impl Peer {
             Event::Nack { conversation, device, expected } => {
                 self.with_relay(conversation, |c, ctx, relay| c.on_nack(ctx, relay, device, expected));
             }
-            Event::AppendRefused { conversation, seq, code, .. } => {
-                tracing::debug!(%conversation, %seq, ?code, "an append was refused");
+            Event::AppendRefused { conversation, device, seq, code } => {
+                tracing::debug!(%conversation, %device, %seq, ?code, "an append was refused");
+                if code == ErrorCode::BadAuthor {
+                    self.with(conversation, |c, _| c.refused.insert((device, seq)));
+                }
             }
             Event::Committed { conversation, .. } => self.on_committed(conversation),
             Event::CommitRefused { conversation, current, code, detail } => {
@@ -186,9 +189,12 @@ impl Peer {
         if let Some(command) = &command {
             self.fx.reply(command.id, Ok(Reply::Done));
         }
-        if !command.is_some_and(|command| command.leaves) {
-            self.after_commit(id);
+        if command.is_some_and(|command| command.leaves) {
+            // The membership comes in a moment; nothing may be said until then.
+            self.with(id, |conversation, _| conversation.member = false);
+            return;
         }
+        self.after_commit(id);
     }
 
     fn on_commit_refused(

@@ -362,16 +362,19 @@ impl<V: Verify> Log<V> {
         differs: bool,
     ) -> Applied {
         let Request::Subscribe { conversation, log_epoch, after, .. } = request else { return Applied::Yes };
+        let loaded_head = self.conversations.get(&conversation).map(|log| log.loaded_head);
         let Some(staged) = self.stage(forming, conversation) else { return Applied::Anew(request) };
         let member = staged.membership.members.contains_key(&account);
         let differs = differs && log_epoch == staged.log_epoch;
         if !member || !differs && !is_rollback(staged.log_epoch, staged.head, log_epoch, after) {
             return Applied::Anew(request);
         }
+        // What was there when the log came into memory is as old as the store; what came since need not be what was lost.
+        let old = loaded_head.map_or(staged.head, |loaded| loaded.min(staged.head));
         // Of an epoch that this log never reached nothing is known: its bumps are lost too. Nor is known where a log that
-        // has grown again began to differ.
-        let unknown = differs || log_epoch > staged.log_epoch;
-        let common = if unknown { Position(0) } else { staged.head };
+        // had grown again by then began to differ.
+        let unknown = differs && after <= old || log_epoch > staged.log_epoch;
+        let common = if unknown { Position(0) } else { old };
         staged.bump(log_epoch, common);
         let event =
             Event::RolledBack { conversation, log_epoch: staged.log_epoch, common: common.min(after) };

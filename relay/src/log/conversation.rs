@@ -20,6 +20,8 @@ const BUMPS: usize = 64;
 pub(super) struct Conversation {
     pub log_epoch: LogEpoch,
     pub head: Position,
+    /// The head when this came into memory: a store that was set back was so before, and has grown again since.
+    pub loaded_head: Position,
     pub floor: Position,
     pub membership: Arc<Membership>,
     pub senders: BTreeMap<DeviceId, Seq>,
@@ -39,6 +41,7 @@ impl Conversation {
         Self {
             log_epoch: stored.log_epoch,
             head: stored.head,
+            loaded_head: stored.head,
             floor: stored.floor,
             membership: Arc::new(stored.membership),
             senders: stored.senders.into_iter().collect(),

@@ -153,7 +153,8 @@ async fn ten_thousand_subscriptions_are_answered_one_by_one() {
         let mut random = [7; 15];
         random[..4].copy_from_slice(&n.to_be_bytes());
         let conversation = ConversationId::group(random);
-        let request = Request::Subscribe { conversation, log_epoch: LogEpoch(0), after: Position(0), held: None };
+        let request =
+            Request::Subscribe { conversation, log_epoch: LogEpoch(0), after: Position(0), held: None };
         a.send(&request).await;
         let answer = a.next().await;
         assert!(

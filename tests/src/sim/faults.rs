@@ -106,8 +106,12 @@ impl World {
     /// ICE may notice a cut after a while, or not.
     fn transport_notices(&mut self, a: usize, b: usize) {
         let theirs = &self.nodes[b].connections;
-        let sessions: Vec<_> =
-            self.nodes[a].connections.keys().copied().filter(|session| theirs.contains_key(session)).collect();
+        let sessions: Vec<_> = self.nodes[a]
+            .connections
+            .keys()
+            .copied()
+            .filter(|session| theirs.contains_key(session))
+            .collect();
         let device = self.nodes[b].identity.device;
         let state = match self.below(3) {
             0 => TransportState::Disconnected,

@@ -335,8 +335,8 @@ impl World {
             }
             let mut rest = list.iter().filter(|view| view.position.is_some()).peekable();
             for view in all {
-                let out_of_sight = allowed.partial
-                    && member.is_none_or(|joined| view.position.is_none_or(|at| at < joined));
+                let out_of_sight =
+                    allowed.partial && member.is_none_or(|joined| view.position.is_none_or(|at| at < joined));
                 let told = allowed.gaps && node.witness.was_told_of_gap(view);
                 match rest.next_if(|shown| shown.id == view.id) {
                     Some(shown) if shown.body != view.body => {
@@ -438,15 +438,16 @@ impl World {
             node.traffic = Traffic::default();
         }
         self.run(Duration::from_secs(60));
-        let dead = self.nodes.iter().filter(|node| node.dead).count() as u64;
+        let others = self.nodes.len() as u64 - 1;
         for (index, node) in self.nodes.iter().enumerate() {
-            let links = node.connections.len() as u64;
+            let links = node.connections.values().filter(|connection| connection.open).count() as u64;
             let traffic = node.traffic;
             // A probe each 5 s, and an answer to the other side's. Who does not answer is tried each half minute.
+            let unlinked = others.saturating_sub(links);
             let most = Traffic {
                 probes: links * 26,
-                signals: 4 + dead * 3,
-                negotiation: dead * 9,
+                signals: 4 + unlinked * 6,
+                negotiation: unlinked * 9,
                 http: 1,
                 ..Traffic::default()
             };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sotto_peer_core::{Channel, Input, LinkCommand, LinkEvent, Socket, SocketCommand, SocketEvent};
 use sotto_protocol::keys::Nonce;
-use sotto_protocol::link::DescriptionKind;
-use sotto_protocol::{DeviceId, Hash};
+use sotto_protocol::link::{DescriptionKind, LinkFrame};
+use sotto_protocol::{DeviceId, Hash, cbor, limits};
 use sotto_relay::log::SessionId;
 
 use super::World;
@@ -23,6 +23,8 @@ pub(super) struct Network {
     streams: BTreeMap<(SessionId, bool), Duration>,
     /// Directions of relay sockets (`true`: to the relay) that swallow everything.
     pub stalled: BTreeSet<(SessionId, bool)>,
+    /// Messages put on links by each peer, if they are counted.
+    counted: Option<BTreeMap<usize, usize>>,
 }
 
 #[derive(Default)]
@@ -110,6 +112,16 @@ impl World {
         }
     }
 
+    /// Counts the messages put on links from here on.
+    pub fn count_on_links(&mut self) {
+        self.network.counted = Some(BTreeMap::new());
+    }
+
+    /// How many messages a peer has put on links since they are counted.
+    pub fn on_links(&self, index: usize) -> usize {
+        self.network.counted.as_ref().and_then(|counted| counted.get(&index)).copied().unwrap_or(0)
+    }
+
     /// From here on one direction of a peer's relay socket swallows everything; later the socket dies.
     pub fn stall(&mut self, index: usize, up: bool) {
         let Some(session) = self.nodes[index].relay else { return };
@@ -145,6 +157,11 @@ impl World {
             LinkCommand::AddCandidate { .. } => {}
             LinkCommand::Send { channel, message } => {
                 self.overhear(channel, &message);
+                if let Some(counted) = self.network.counted.as_mut().filter(|_| channel == Channel::Msg) {
+                    let frames = cbor::decode_sequence::<LinkFrame>(&message, limits::MAX_LINK_MESSAGE);
+                    let data = frames.unwrap().iter().filter(|f| matches!(f, LinkFrame::Data { .. })).count();
+                    *counted.entry(index).or_default() += data;
+                }
                 let duplicate = self.below(1_000) < u64::from(self.faults.duplicate);
                 for _ in 0..if duplicate { 2 } else { 1 } {
                     let (delay, message) = (self.delay(), message.clone());

@@ -190,6 +190,9 @@ impl World {
                 self.relay_says(session, Event::Ready { version: RELAY_VERSION, account, device });
                 self.feed(log::Input::Connected { session, account, device });
             } else {
+                if self.traced {
+                    eprintln!("{:?} {index} to relay: {:.300}", self.now, format!("{request:?}"));
+                }
                 self.feed(log::Input::Request { session, request });
             }
         }
@@ -297,6 +300,10 @@ impl World {
     }
 
     fn send_event(&mut self, session: SessionId, event: &Event) {
+        if self.traced {
+            let to = self.relay.sessions.get(&session);
+            eprintln!("{:?} relay to {to:?}: {:.300}", self.now, format!("{event:?}"));
+        }
         self.send_relay_bytes(session, cbor::encode(event));
     }
 

@@ -72,6 +72,8 @@ pub struct World {
     pub(super) attacker: Attacker,
     pub(super) faults: Faults,
     pub(super) judge: Judge,
+    /// Whether what goes to and from the relay is printed: `SOTTO_SIM_TRACE` is set.
+    pub(super) traced: bool,
     next_command: u64,
 }
 
@@ -94,6 +96,7 @@ impl World {
             attacker: Attacker::default(),
             faults: Faults::default(),
             judge: Judge::default(),
+            traced: std::env::var_os("SOTTO_SIM_TRACE").is_some(),
             next_command: 0,
         };
         world.at(Duration::from_secs(1), Happening::RelayTick { life: 0 });
@@ -238,8 +241,7 @@ impl World {
 
     /// Runs until a command is answered.
     pub fn run_command(&mut self, index: usize, command: Command) -> Reply {
-        self.try_command(index, command.clone())
-            .unwrap_or_else(|e| panic!("peer {index}: {command:?}: {e}"))
+        self.try_command(index, command.clone()).unwrap_or_else(|e| panic!("peer {index}: {command:?}: {e}"))
     }
 
     /// Runs until a command is answered, well or not.
