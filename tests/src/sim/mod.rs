@@ -18,6 +18,7 @@ mod judge;
 mod network;
 mod relay;
 mod server;
+mod witness;
 mod world;
 
 pub use faults::Faults;

@@ -18,9 +18,10 @@ use sotto_relay::store::Batch;
 use super::attacker::Attacker;
 use super::disk::Disk;
 use super::faults::Faults;
-use super::judge::{Judge, Traffic, Witness};
+use super::judge::Judge;
 use super::network::{Connection, Network};
 use super::relay::Relay;
+use super::witness::{Traffic, Witness};
 
 #[derive(Debug)]
 pub(super) enum Happening {
