@@ -229,3 +229,56 @@ fn after_a_restart_new_messages_come_last_in_the_list() {
     end(&mut world, conversation);
     assert_eq!(world.texts(1, conversation), ["hello", "before", "after"]);
 }
+
+#[test]
+fn a_forged_offer_does_not_end_a_link() {
+    let mut world = World::new(18, 2);
+    begin(&mut world);
+    world.run(Duration::from_secs(10));
+    assert!(world.is_direct(0));
+    world.forge_offer(1, 0);
+    world.run(Duration::from_millis(100));
+    assert!(world.is_direct(0), "the signature is not its own");
+}
+
+#[test]
+fn last_words_outlive_a_restart_of_the_only_peer_that_heard_them() {
+    let mut world = World::new(19, 3);
+    let conversation = begin(&mut world);
+    world.set_cut(0, 1, true);
+    world.set_cut(1, 2, true);
+    world.crash_relay_for(Duration::from_secs(30));
+    world.send(2, conversation, "my last words");
+    world.run(Duration::from_secs(1));
+    world.kill(2);
+    assert_eq!(world.texts(0, conversation).len(), 2);
+    world.crash(0);
+    world.run(Duration::from_secs(10));
+    world.settle(conversation, Duration::from_secs(90), EXACT);
+    assert_eq!(world.texts(1, conversation).len(), 2);
+    world.check(conversation, EXACT);
+}
+
+#[test]
+fn what_nobody_can_supply_becomes_a_gap_and_holds_nothing_up() {
+    let (mut world, conversation) = linked_without_a_relay(20, 3);
+    // What follows a gap is shown without what it follows.
+    world.is_partial();
+    for other in 0..2 {
+        world.set_cut(2, other, true);
+    }
+    world.send(2, conversation, "lost");
+    world.run(Duration::from_millis(100));
+    world.lose_what_is_held();
+    for other in 0..2 {
+        world.set_cut(2, other, false);
+    }
+    world.send(2, conversation, "kept");
+    world.run(Duration::from_millis(100));
+    world.kill(2);
+    world.run(Duration::from_secs(90));
+    for index in 0..2 {
+        assert_eq!(world.texts(index, conversation), ["hello", "kept"], "peer {index}");
+        assert_eq!(world.gaps(index), 1, "peer {index}");
+    }
+}

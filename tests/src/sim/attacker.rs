@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use rand_core::RngCore as _;
 use sotto_peer_core::Channel;
-use sotto_protocol::cbor::{self, Blob, Bounded};
+use sotto_protocol::cbor::{self, Blob, Bounded, Text};
 use sotto_protocol::keys::Nonce;
-use sotto_protocol::link::{Holding, LinkFrame, SeqRange};
+use sotto_protocol::link::{
+    DescriptionClaim, DescriptionKind, Holding, LinkFrame, Negotiation, SeqRange, SignedDescription,
+};
 use sotto_protocol::signal::ServerMessage;
-use sotto_protocol::{AccountId, DeviceId, Frame, FrameBody, Position, Seq, limits};
+use sotto_protocol::{AccountId, DeviceId, Frame, FrameBody, Hash, Position, Seq, limits};
 
 use super::World;
 use super::world::Happening;
@@ -171,6 +173,26 @@ impl World {
         let mut id = [0; N];
         self.rng.fill_bytes(&mut id);
         id
+    }
+
+    /// An offer that a lying signaling server makes up in the name of one peer, for another.
+    pub fn forge_offer(&mut self, in_the_name_of: usize, to: usize) {
+        let (session, fingerprint) = (Nonce(self.random_id()), Hash(self.random_id()));
+        let digits = fingerprint.0.map(|byte| format!("{byte:02X}")).join(":");
+        let sdp = format!("v=0\r\na=fingerprint:sha-256 {digits}\r\n");
+        let (kind, offer) = (DescriptionKind::Offer, None);
+        let (from, account) = {
+            let identity = &self.nodes[in_the_name_of].identity;
+            (identity.device, identity.account)
+        };
+        let recipient = &self.nodes[to].identity;
+        let claim = DescriptionClaim { kind, from, to: recipient.device, session, fingerprint, offer };
+        let key = &recipient.key;
+        // Any key but the right one.
+        let sdp = Text::new(sdp).unwrap();
+        let description = SignedDescription::sign(&claim, sdp, |message| key.sign(message));
+        let payload = Negotiation::Description { description }.to_payload();
+        self.signal_says(to, &ServerMessage::Signal { from, account, payload });
     }
 
     fn attack_by_signal(&mut self) {

@@ -54,6 +54,11 @@ impl World {
         }
     }
 
+    /// What waits for a path that is cut is lost with the machine that would have sent it again.
+    pub fn lose_what_is_held(&mut self) {
+        self.network.held.clear();
+    }
+
     pub(super) fn link_arrives(
         &mut self,
         from: usize,
