@@ -181,9 +181,10 @@ pub(crate) struct ConversationRecord {
     #[n(27)]
     #[cbor(default)]
     pub anchors: Vec<(Position, DeviceId, Seq)>,
-    /// The hash of what the log has at `position`.
+    /// The hashes of the last entries of the log up to `position`.
     #[n(28)]
-    pub held: Option<Hash>,
+    #[cbor(default)]
+    pub held: Vec<Hash>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

@@ -60,10 +60,10 @@ pub enum Request {
         /// The last position that the client holds.
         #[n(2)]
         after: Position,
-        /// What it holds there: [`EntryBody::hash`]. Another hash there shows a log that was rolled back and has grown
+        /// The last entries that it holds, up to there. Others there show a log that was rolled back and has grown
         /// again since.
         #[n(3)]
-        held: Option<Hash>,
+        held: Option<Held>,
     },
     /// Ends a subscription.
     #[n(4)]
@@ -351,6 +351,26 @@ pub enum EntryBody {
     /// A message that this very socket appended, whose bytes are not sent back.
     #[n(2)]
     Known(#[n(0)] DeviceId, #[n(1)] Seq),
+}
+
+/// Names the last entries that a client has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Held {
+    /// How many: 1 to [`limits::MAX_HELD`].
+    #[n(0)]
+    pub entries: u32,
+    /// SHA-256 of their hashes, one after the other.
+    #[n(1)]
+    pub digest: Hash,
+}
+
+impl Held {
+    /// Names entries by their [`EntryBody::hash`]es; `None` of no entries.
+    pub fn of(hashes: &[Hash]) -> Option<Self> {
+        let parts: Vec<&[u8]> = hashes.iter().map(|hash| &hash.0[..]).collect();
+        (!hashes.is_empty()).then(|| Self { entries: hashes.len() as u32, digest: Hash::of(&parts) })
+    }
 }
 
 impl EntryBody {

@@ -1,10 +1,10 @@
 //! How far the relay's log of a conversation is read, and what happens when the relay lost its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use sotto_protocol::membership::Membership;
-use sotto_protocol::relay::Request;
+use sotto_protocol::relay::{Held, Request};
 use sotto_protocol::{DeviceId, Hash, LogEpoch, Position, Seq, limits};
 
 use super::timeline::DisplayKey;
@@ -48,8 +48,8 @@ pub(crate) struct LogState {
     pub epoch: LogEpoch,
     /// Read without a hole up to here.
     pub position: Position,
-    /// The hash of what stands at `position`, as far as that is known.
-    pub held: Option<Hash>,
+    /// The hashes of the last entries read, up to `position`, as far as they are known.
+    pub held: VecDeque<Hash>,
     /// Hashes of messages whose positions beyond `position` are known already.
     pub ahead: BTreeMap<Position, Hash>,
     /// The highest position known to exist.
@@ -72,7 +72,7 @@ impl LogState {
         Self {
             epoch: record.log_epoch,
             position: record.position,
-            held: record.held,
+            held: record.held.iter().copied().collect(),
             known_head: record.known_head,
             resume_at: record.resume_at,
             durable: record.position,
@@ -84,7 +84,7 @@ impl LogState {
     pub fn start_at(&mut self, joined: Position) {
         if joined.previous() > self.position {
             self.position = joined.previous();
-            self.held = None;
+            self.held.clear();
         }
     }
 
@@ -128,7 +128,7 @@ impl Conversation {
             log_epoch: self.log.epoch,
             // Of no epoch nothing was read: what came before is not for this account.
             after: if self.log.epoch == LogEpoch(0) { Position(0) } else { self.log.position },
-            held: self.log.held,
+            held: Held::of(self.log.held.make_contiguous()),
         });
         ctx.timers.set(Timer::Subscribe(self.id), ctx.now() + SUBSCRIBE_AGAIN);
     }
@@ -205,7 +205,13 @@ impl Conversation {
     /// The log was read without a hole up to here.
     pub(super) fn read_up_to(&mut self, ctx: &mut Ctx, position: Position, held: Option<Hash>) {
         self.log.position = position;
-        self.log.held = held.or(self.log.ahead.remove(&position));
+        match held.or(self.log.ahead.remove(&position)) {
+            Some(hash) => self.log.held.push_back(hash),
+            None => self.log.held.clear(),
+        }
+        if self.log.held.len() > limits::MAX_HELD {
+            self.log.held.pop_front();
+        }
         self.log.ahead = self.log.ahead.split_off(&position);
         self.know_head(position);
         self.touch(ctx.fx);
@@ -281,8 +287,9 @@ impl Conversation {
         self.log.epoch = epoch;
         self.log.ahead.clear();
         if common < self.log.position {
+            let lost = usize::try_from(self.log.position.0 - common.0).unwrap_or(usize::MAX);
+            self.log.held.truncate(self.log.held.len().saturating_sub(lost));
             self.log.position = common;
-            self.log.held = None;
             self.log.start_at(self.joined_at(ctx.me.account));
         }
         self.log.known_head = self.log.known_head.min(common);
@@ -306,21 +313,29 @@ impl Conversation {
         true
     }
 
-    /// The last listed row of what the log still has, and the hash of the last of all: should the log hold another
+    /// The last listed row of what the log still has, and the hashes of the last of all: should the log hold others
     /// there, it had grown again before it was found out.
     fn anchor(&mut self, rows: &[Row]) {
+        let mut held = VecDeque::new();
+        let (mut next, mut anchored) = (self.log.position, false);
         for row in rows {
             let Ok(record) = crate::store::decode::<MessageRecord>(Table::History, &row.value) else {
                 continue;
             };
-            if record.position == Some(self.log.position) {
-                self.log.held = Some(record.frame.hash());
+            if record.position == Some(next) && held.len() < limits::MAX_HELD {
+                held.push_front(record.frame.hash());
+                next = next.previous();
             }
             let listed = record.content.as_ref().is_none_or(|content| content.body.is_shown());
             let Some(position) = record.position.filter(|_| listed) else { continue };
             let id = (record.frame.body().device, record.frame.body().seq);
-            self.timeline.restore(DisplayKey::Logged(position), id);
-            return;
+            if !anchored {
+                self.timeline.restore(DisplayKey::Logged(position), id);
+                anchored = true;
+            }
+        }
+        if held.len() > self.log.held.len() {
+            self.log.held = held;
         }
     }
 

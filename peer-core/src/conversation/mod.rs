@@ -393,7 +393,7 @@ impl Conversation {
             resume_at: self.log.resume_at,
             announced: self.announced,
             anchors: self.timeline.anchors(self.log.position),
-            held: self.log.held,
+            held: self.log.held.iter().copied().collect(),
         };
         ctx.fx.put(Table::Conversation, self.id.0.to_vec(), cbor::encode(&record));
         for device in std::mem::take(&mut self.dirty_authors) {

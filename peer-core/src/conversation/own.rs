@@ -84,7 +84,7 @@ impl Conversation {
     /// Whether a new message can be numbered now: not while own messages of another copy of this profile are
     /// still coming in.
     pub fn can_send(&self, me: &Identity, now: Duration) -> bool {
-        let coming = self.authors.get(&me.device).is_some_and(|own| !own.early.is_empty());
+        let coming = self.authors.get(&me.device).is_some_and(Author::is_waiting);
         let claimed = self.own.claims.values().any(|(seq, until)| *seq > self.own.last && now < *until);
         self.own.displaced.is_empty() && self.own.last >= self.log.resume_at && !coming && !claimed
     }
@@ -258,7 +258,7 @@ impl Conversation {
 
     /// Gives displaced messages their new seqs, if all that they must follow is held.
     pub(super) fn resume(&mut self, ctx: &mut Ctx) {
-        let coming = !self.own_author(ctx.me).early.is_empty();
+        let coming = self.own_author(ctx.me).is_waiting();
         if self.own.displaced.is_empty()
             || coming
             || self.own.last < self.log.resume_at

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sotto_protocol::cbor::Text;
 use sotto_protocol::membership::{Action, Change, Membership, MembershipError, SignedChange};
-use sotto_protocol::relay::{ErrorCode, Event, Request};
+use sotto_protocol::relay::{ErrorCode, Event, Held, Request};
 use sotto_protocol::{
     AccountId, ConversationId, DeviceId, Frame, Hash, LogEpoch, MembershipEpoch, Position, Verify,
 };
@@ -54,8 +54,8 @@ pub(super) enum Wish {
         account: AccountId,
         log_epoch: LogEpoch,
         after: Position,
-        held: Option<Hash>,
-        /// It holds another entry than stands there, instead.
+        held: Option<Held>,
+        /// It holds other entries than stand there, instead.
         differs: bool,
     },
     /// Retention's.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sotto_protocol::membership::Membership;
+use sotto_protocol::relay::Held;
 use sotto_protocol::{AccountId, DeviceId, Hash, LogEpoch, Position, Seq};
 
 use super::SessionId;
@@ -66,9 +67,14 @@ impl Conversation {
         self.recent.iter().rev().find(|(d, s, _)| d == device && *s == seq).map(|(_, _, place)| *place)
     }
 
-    /// The hash of the message at a position, if it came in lately.
-    pub(super) fn recent_at(&self, position: Position) -> Option<Hash> {
-        self.recent.iter().rev().find(|(_, _, place)| place.0 == position).map(|(_, _, place)| place.1)
+    /// So many entries up to a position, if all are messages that came in lately.
+    pub(super) fn recent_until(&self, through: Position, entries: u32) -> Option<Held> {
+        let first = Position(through.0.checked_sub(u64::from(entries))?).next();
+        let there = self.recent.iter().map(|(_, _, place)| place);
+        let hashes: BTreeMap<Position, Hash> =
+            there.filter(|(at, _)| (first..=through).contains(at)).copied().collect();
+        let hashes: Vec<Hash> = hashes.into_values().collect();
+        if hashes.len() == entries as usize { Held::of(&hashes) } else { None }
     }
 
     /// The last position on which a client of `epoch` that holds up to `after` and this log agree.

@@ -2,10 +2,10 @@
 //! what decides them is loaded.
 
 use sotto_protocol::membership::{Action, Change, Membership, SignedChange};
-use sotto_protocol::relay::{ErrorCode, Event, Request};
+use sotto_protocol::relay::{ErrorCode, Event, Held, Request};
 use sotto_protocol::rest::DeviceRecord;
 use sotto_protocol::{
-    AccountId, ConversationId, ConversationKind, DeviceId, Frame, Hash, LogEpoch, MembershipEpoch, Position,
+    AccountId, ConversationId, ConversationKind, DeviceId, Frame, LogEpoch, MembershipEpoch, Position,
     Verify, limits,
 };
 
@@ -88,9 +88,9 @@ impl<V: Verify> Log<V> {
             Need::Entry(conversation, device, seq) => {
                 self.load(Query::Entry { conversation, device, seq }, Purpose::Need(need))
             }
-            Need::Held(conversation, position) => {
-                let (after, bytes) = (position.previous(), usize::MAX);
-                let query = Query::Page { conversation, after, through: position, limit: 1, bytes };
+            Need::Held(conversation, through, entries) => {
+                let (after, bytes) = (Position(through.0 - u64::from(entries)), usize::MAX);
+                let query = Query::Page { conversation, after, through, limit: entries as usize, bytes };
                 self.load(query, Purpose::Need(need));
             }
             Need::Device(device) => self.look_up(LookUp::Device(device), Purpose::Need(need)),
@@ -353,7 +353,7 @@ impl<V: Verify> Log<V> {
         conversation: ConversationId,
         log_epoch: LogEpoch,
         after: Position,
-        held: Option<Hash>,
+        held: Option<Held>,
         facts: &mut Facts,
     ) -> Step {
         let Some(session) = self.sessions.get(&id) else { return Step::Done };
@@ -389,11 +389,16 @@ impl<V: Verify> Log<V> {
             let differs = false;
             return Step::Admitted(Wish::Bump { conversation, account, log_epoch, after, held, differs });
         }
-        if let Some(held) = held.filter(|_| log_epoch == current && after >= log.floor && after >= joined) {
-            let stored = match (log.recent_at(after), facts.held) {
+        let in_sight = |held: &Held| {
+            let before = after.0.checked_sub(u64::from(held.entries)).map(Position);
+            (1..=limits::MAX_HELD as u32).contains(&held.entries)
+                && before.is_some_and(|before| before.next() >= log.floor && before.next() >= joined)
+        };
+        if let Some(held) = held.filter(in_sight).filter(|_| log_epoch == current) {
+            let stored = match (log.recent_until(after, held.entries), facts.held) {
                 (Some(hash), _) => Some(hash),
                 (None, Some(hash)) => hash,
-                (None, None) => return Step::Wait(Need::Held(conversation, after)),
+                (None, None) => return Step::Wait(Need::Held(conversation, after, held.entries)),
             };
             // `None`: trimmed while it was looked up.
             if stored.is_some_and(|stored| stored != held) {

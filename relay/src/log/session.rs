@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sotto_protocol::relay::{EntryBody, ErrorCode, Event, RELAY_VERSION, Request};
-use sotto_protocol::{AccountId, ConversationId, DeviceId, Hash, Verify};
+use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Held, RELAY_VERSION, Request};
+use sotto_protocol::{AccountId, ConversationId, DeviceId, Verify};
 
 use super::catch_up::{Subscription, Work};
 use super::conversation::Place;
@@ -60,8 +60,8 @@ pub(super) struct Facts {
     pub absent: bool,
     /// Where the message stands, if anywhere.
     pub place: Option<Option<Place>>,
-    /// The hash of what stands at a position, if anything does.
-    pub held: Option<Option<Hash>>,
+    /// The last entries up to a position, if they are all there.
+    pub held: Option<Option<Held>>,
     /// There is no such device.
     pub unknown_author: bool,
     /// Accounts that do not exist.

@@ -177,7 +177,8 @@ impl World {
     pub fn settle(&mut self, conversation: ConversationId, bound: Duration, allowed: Allowed) -> Duration {
         let start = self.now;
         loop {
-            let Some(why) = self.unsettled(conversation, allowed) else { return self.now - start };
+            let why = self.unsettled(conversation, allowed).or_else(|| self.unacked(conversation));
+            let Some(why) = why else { return self.now - start };
             assert!(self.now < start + bound, "after {bound:?}: {why}");
             self.run(Duration::from_millis(250));
         }
@@ -219,6 +220,17 @@ impl World {
             }
         }
         self.lost(conversation, allowed)
+    }
+
+    /// Not all that waits to be acknowledged is listed: accepting is not.
+    fn unacked(&mut self, conversation: ConversationId) -> Option<String> {
+        for index in 0..self.nodes.len() {
+            let member = self.membership_since(conversation, index).is_some();
+            if member && self.nodes[index].peer.is_some() && self.status(index, conversation).unacked > 0 {
+                return Some(format!("peer {index}: not all is acknowledged"));
+            }
+        }
+        None
     }
 
     fn unanswered_of(&self, index: usize) -> Option<&String> {
@@ -312,7 +324,7 @@ impl World {
             // A probe each 5 s, and an answer to the other side's. Who does not answer is tried each half minute.
             let unlinked = others.saturating_sub(links);
             let most = Traffic {
-                probes: links * 26,
+                probes: links * 30,
                 signals: 4 + unlinked * 6,
                 negotiation: unlinked * 9,
                 http: 1,
