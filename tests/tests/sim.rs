@@ -29,11 +29,11 @@ fn handle(index: usize) -> Handle {
 /// Seeds that failed once, by kind.
 const KEPT: [(&str, &[u64]); 7] = [
     // Leaving: what is said after it is never logged; own words still unlogged must go first. Joining late.
-    ("members_come_rename_and_leave_in_mid_history", &[0, 10, 44, 128]),
+    ("members_come_rename_and_leave_in_mid_history", &[0, 10, 44, 128, 742, 752]),
     // The log rolled back and grown again: same epoch, another order; a common part that was not.
     ("a_relay_that_comes_back_with_an_older_log_gets_the_rest_again", &[32, 61, 127, 220]),
     // Numbers given twice: renumbered with what came back from peers, or while the relay was deciding.
-    ("an_older_copy_of_a_profile_takes_no_number_twice", &[17, 184, 409]),
+    ("an_older_copy_of_a_profile_takes_no_number_twice", &[17, 184, 409, 903]),
     // A member that says it holds every own message there could be.
     ("an_attacker_gets_nothing_shown_and_nothing_lost", &[1]),
     // A forged entry in the place of one that then was passed over.

@@ -57,6 +57,8 @@ pub(crate) struct LogState {
     /// The relay or a peer has own messages up to here: no new ones before they are held.
     pub resume_at: Seq,
     pub subscription: Subscription,
+    /// The last own seq that the relay had when the subscription began.
+    pub relay_has: Seq,
     /// The next own seq to append on this socket.
     pub append_next: Seq,
     /// Durably read up to here: what the cursor may say.
@@ -181,6 +183,7 @@ impl Conversation {
         self.log.subscription = Subscription::CatchingUp;
         self.log.epoch = log_epoch;
         self.note_own_seq(ctx, last_seq);
+        self.log.relay_has = last_seq;
         let logged = self.own_author(ctx.me).logged;
         self.log.append_next = logged.next();
         self.log.told = Position(0);

@@ -200,7 +200,8 @@ impl Conversation {
         }
         let later = self.tail.range((device, seq.next())..=(device, Seq(u64::MAX)));
         let others_came = later.clone().any(|(_, message)| !message.made && message.stage != Stage::Early);
-        let keep_rest = self.own.given > seq || others_came;
+        // What is on its way to the relay may be logged by now.
+        let keep_rest = self.own.given > seq || self.log.append_next > seq.next() || others_came;
         let made_later = later.filter(|(_, message)| message.made && !keep_rest).map(|((_, s), _)| *s);
         let taken: Vec<Seq> = std::iter::once(seq).chain(made_later).collect();
         for seq in taken {
@@ -281,6 +282,10 @@ impl Conversation {
         }
         let device = ctx.me.device;
         let logged = self.own_author(ctx.me).logged;
+        if logged < self.log.relay_has && !self.log.is_live() {
+            // The log has own messages that are to be read first: they may be others of the same names.
+            return;
+        }
         self.log.append_next = self.log.append_next.max(logged.next());
         let mut bytes: usize = 0;
         while self.log.append_next <= self.own.durable {
