@@ -65,8 +65,8 @@ pub(crate) struct LogState {
     pub durable: Position,
     /// What the relay was last told.
     pub told: Position,
-    /// The last position at which something forged stood, and how often.
-    pub distrusted: (Position, u32),
+    /// The last position at which something could not be read, and how often.
+    pub unreadable: (Position, u32),
 }
 
 impl LogState {

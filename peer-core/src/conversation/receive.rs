@@ -28,8 +28,8 @@ const ASK_AFTER: Duration = Duration::from_secs(1);
 const GAP_AFTER_LIVE: Duration = Duration::from_secs(10);
 const GAP_AFTER_OFFLINE: Duration = Duration::from_secs(60);
 
-/// How often an entry that cannot be right is asked for again.
-const DISTRUSTED: u32 = 3;
+/// How often an entry that cannot be read is asked for again.
+const UNREADABLE: u32 = 3;
 
 /// Ranges of gaps kept open for late arrivals, an author.
 const MAX_GAPS: usize = 256;
@@ -102,8 +102,15 @@ impl Conversation {
             return outcome;
         }
         let id = (frame.body().device, frame.body().seq);
-        let Some(key) = ctx.people.key(&id.0, ctx.me) else { return EntryOutcome::UnknownDevice(id.0) };
-        let Some(account) = ctx.people.owner(&id.0, ctx.me) else { return EntryOutcome::UnknownDevice(id.0) };
+        let (Some(key), Some(account)) = (ctx.people.key(&id.0, ctx.me), ctx.people.owner(&id.0, ctx.me))
+        else {
+            // A device added lately is found by looking again; that of somebody who left before this account met it,
+            // never.
+            if !self.is_tried_enough(position) {
+                return EntryOutcome::UnknownDevice(id.0);
+            }
+            return self.pass_over(ctx, position, "its author has left, and is not known here");
+        };
         self.stir(ctx.fx);
         if !ctx.verified.verify(&frame, &key) {
             let advice = "It passed on a message with a wrong signature, which is not shown. If this repeats, \
@@ -202,19 +209,30 @@ impl Conversation {
         if let Some(outcome) = self.out_of_place(position) {
             return outcome;
         }
-        let (at, times) = self.log.distrusted;
-        self.log.distrusted = (position, if at == position { times + 1 } else { 1 });
-        if at == position && times >= DISTRUSTED {
-            ctx.fx.notify(Event::Gap {
-                conversation: self.id,
-                range: GapRange::Positions(position, position),
-                why: "the server shows something forged in its place".into(),
-            });
-            self.read_up_to(ctx, position, None);
-            return EntryOutcome::Read;
+        if self.is_tried_enough(position) {
+            return self.pass_over(ctx, position, "the server shows something forged in its place");
         }
         ctx.fx.notify(Event::Alarm { about: "the relay".into(), advice: advice.into() });
         EntryOutcome::Hole
+    }
+
+    /// Counts how often an entry could not be read; whether it is to be passed over now.
+    fn is_tried_enough(&mut self, position: Position) -> bool {
+        let (at, times) = self.log.unreadable;
+        let times = if at == position { times } else { 0 };
+        self.log.unreadable = (position, times + 1);
+        times >= UNREADABLE
+    }
+
+    /// Reads on after an entry that cannot be read, and says so.
+    fn pass_over(&mut self, ctx: &mut Ctx, position: Position, why: &str) -> EntryOutcome {
+        ctx.fx.notify(Event::Gap {
+            conversation: self.id,
+            range: GapRange::Positions(position, position),
+            why: why.into(),
+        });
+        self.read_up_to(ctx, position, None);
+        EntryOutcome::Read
     }
 
     /// Whether another message is known at this position already.
