@@ -27,8 +27,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(5);
 pub(crate) enum Gated {
     /// This comes out.
     Output(Output),
-    /// A device's own messages up to this seq may be sent.
-    OwnDurable(ConversationId, Seq),
+    /// A device's own messages up to this seq may be sent, unless they were renumbered since.
+    OwnDurable(ConversationId, Seq, u64),
     /// The log up to this position may be reported to the relay as held.
     LogDurable(ConversationId, Position),
 }

@@ -867,7 +867,7 @@ pub struct ConversationStatus {
     pub log_epoch: LogEpoch,
     /// Everything of the log up to here is durable on this device.
     pub head: Position,
-    /// Own messages that neither the relay nor all linked members have yet.
+    /// Own messages that neither the relay's log nor all other members' devices have yet.
     pub unacked: u64,
     /// Messages received that cannot be read.
     pub undecryptable: u64,

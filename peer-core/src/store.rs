@@ -11,7 +11,7 @@ use sotto_protocol::link::SeqRange;
 use sotto_protocol::membership::{Membership, SignedChange};
 use sotto_protocol::presence::Capability;
 use sotto_protocol::{
-    AccountId, ConversationId, DeviceId, Frame, Handle, LogEpoch, MessageId, Position, Seq, Signature,
+    AccountId, ConversationId, DeviceId, Frame, Handle, Hash, LogEpoch, MessageId, Position, Seq, Signature,
     UnixMillis, limits,
 };
 
@@ -177,6 +177,14 @@ pub(crate) struct ConversationRecord {
     pub resume_at: Seq,
     #[n(26)]
     pub announced: bool,
+    /// Rows of the list that new ones may follow.
+    #[n(27)]
+    #[cbor(default)]
+    pub anchors: Vec<(Position, DeviceId, Seq)>,
+    /// The hashes of the last entries of the log up to `position`.
+    #[n(28)]
+    #[cbor(default)]
+    pub held: Vec<Hash>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]
@@ -213,6 +221,10 @@ pub(crate) struct MessageRecord {
     pub content: Option<Content>,
     #[n(2)]
     pub position: Option<Position>,
+    /// Whether this copy of the profile made it.
+    #[n(3)]
+    #[cbor(default)]
+    pub made: bool,
 }
 
 /// A notification as kept: those that are worth it.

@@ -32,6 +32,10 @@ pub const MAX_CBOR_DEPTH: usize = 12;
 /// receiver's bitmap.
 pub const WINDOW: u64 = 1_024;
 
+/// Entries that a subscription names to show which log it has read. A log that grew again differently may well hold one
+/// entry at the same place as before; hardly sixteen in a row after another beginning.
+pub const MAX_HELD: usize = 16;
+
 /// Ranges in one ACK or NACK beyond the cumulative seq. 32 holes in a window of 1,024 is already a bad path; the
 /// rest follows in the next one.
 pub const MAX_ACK_RANGES: usize = 32;

@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 use crate::cbor::{Blob, Text};
 use crate::frame::Frame;
 use crate::ids::{AccountId, ConversationId, DeviceId, LogEpoch, MembershipEpoch, Position, Seq};
+use crate::keys::Hash;
 use crate::limits;
 use crate::membership::{Membership, SignedChange};
 
@@ -59,6 +60,10 @@ pub enum Request {
         /// The last position that the client holds.
         #[n(2)]
         after: Position,
+        /// The last entries that it holds, up to there. Others there show a log that was rolled back and has grown
+        /// again since.
+        #[n(3)]
+        held: Option<Held>,
     },
     /// Ends a subscription.
     #[n(4)]
@@ -346,6 +351,37 @@ pub enum EntryBody {
     /// A message that this very socket appended, whose bytes are not sent back.
     #[n(2)]
     Known(#[n(0)] DeviceId, #[n(1)] Seq),
+}
+
+/// Names the last entries that a client has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Held {
+    /// How many: 1 to [`limits::MAX_HELD`].
+    #[n(0)]
+    pub entries: u32,
+    /// SHA-256 of their hashes, one after the other.
+    #[n(1)]
+    pub digest: Hash,
+}
+
+impl Held {
+    /// Names entries by their [`EntryBody::hash`]es; `None` of no entries.
+    pub fn of(hashes: &[Hash]) -> Option<Self> {
+        let parts: Vec<&[u8]> = hashes.iter().map(|hash| &hash.0[..]).collect();
+        (!hashes.is_empty()).then(|| Self { entries: hashes.len() as u32, digest: Hash::of(&parts) })
+    }
+}
+
+impl EntryBody {
+    /// Names what stands there: a message's [`Frame::hash`], or SHA-256 of a change. `None` of what is not told.
+    pub fn hash(&self) -> Option<Hash> {
+        match self {
+            Self::Message(frame) => Some(frame.hash()),
+            Self::Membership(change) => Some(Hash::of(&[&change.to_bytes()])),
+            Self::Known(..) => None,
+        }
+    }
 }
 
 /// What is wrong with a request.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sotto_protocol::cbor::{self, Blob, Bounded, Text};
 use sotto_protocol::limits::MAX_RELAY_MESSAGE;
 use sotto_protocol::membership::{Action, Change, Membership, SignedChange};
-use sotto_protocol::relay::{EntryBody, ErrorCode, Event, RELAY_VERSION, Request};
+use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Held, RELAY_VERSION, Request};
 use sotto_protocol::{
     AccountId, ConversationId, ConversationKind, DeviceId, Frame, FrameBody, Hash, LogEpoch, MembershipEpoch,
     Position, Seq, Signature,
@@ -47,7 +47,13 @@ fn requests() -> Vec<Request> {
         Request::Commit { change: change() },
         Request::Append { frame: frames(1).remove(0) },
         Request::Append { frame: frames(3).remove(1) },
-        Request::Subscribe { conversation: ID, log_epoch: LogEpoch(1), after: Position(300) },
+        Request::Subscribe { conversation: ID, log_epoch: LogEpoch(1), after: Position(300), held: None },
+        Request::Subscribe {
+            conversation: ID,
+            log_epoch: LogEpoch(1),
+            after: Position(300),
+            held: Held::of(&[Hash([7; 32]), Hash([8; 32])]),
+        },
         Request::Unsubscribe { conversation: ID },
         Request::Cursor { conversation: ID, position: Position(7), receipt: Blob::new(&b"r"[..]) },
         Request::Cursor { conversation: ID, position: Position(7), receipt: None },

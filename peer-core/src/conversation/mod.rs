@@ -101,6 +101,8 @@ pub(crate) struct TailMessage {
     pub content: Option<Content>,
     pub stage: Stage,
     pub position: Option<Position>,
+    /// Made here: not an own one that came back to an older copy of the profile.
+    pub made: bool,
     /// When it came in, in this run.
     pub since: Duration,
 }
@@ -117,6 +119,11 @@ pub(crate) enum Stage {
 }
 
 impl TailMessage {
+    /// Whether a person sees it in the list, once it is shown.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.content.as_ref().is_none_or(|content| content.body.is_shown())
+    }
+
     pub(crate) fn depth(&self) -> u64 {
         self.content.as_ref().map_or(0, |content| content.depth)
     }
@@ -173,6 +180,8 @@ pub(crate) struct Conversation {
     receipt_events: BTreeMap<(DeviceId, ReceiptState), Seq>,
     dirty: bool,
     dirty_authors: BTreeSet<DeviceId>,
+    /// Others' messages that the log does not take, as its members are now: their authors are out.
+    pub refused: BTreeSet<(DeviceId, Seq)>,
     /// Something may go out now.
     pub pump: bool,
 }
@@ -214,6 +223,7 @@ impl Conversation {
             receipt_events: BTreeMap::new(),
             dirty: false,
             dirty_authors: BTreeSet::new(),
+            refused: BTreeSet::new(),
             pump: false,
         };
         conversation.touch(ctx.fx);
@@ -221,6 +231,11 @@ impl Conversation {
     }
 
     pub fn restore(id: ConversationId, record: ConversationRecord, now: Duration) -> Self {
+        let log = LogState::restore(&record);
+        let mut timeline = Timeline::default();
+        for (position, device, seq) in record.anchors {
+            timeline.restore(DisplayKey::Logged(position), (device, seq));
+        }
         Self {
             id,
             membership: record.membership,
@@ -236,13 +251,13 @@ impl Conversation {
             announced: record.announced,
             told: Default::default(),
             members_news: false,
-            log: LogState::restore(record.log_epoch, record.position, record.known_head, record.resume_at),
+            log,
             authors: BTreeMap::new(),
             tail: BTreeMap::new(),
             unlogged: BTreeSet::new(),
             heads: record.heads,
             own: own::Outbox::default(),
-            timeline: Timeline::default(),
+            timeline,
             receipts: BTreeMap::new(),
             read: record.read,
             unread: record.unread,
@@ -255,6 +270,7 @@ impl Conversation {
             receipt_events: BTreeMap::new(),
             dirty: false,
             dirty_authors: BTreeSet::new(),
+            refused: BTreeSet::new(),
             pump: false,
         }
     }
@@ -287,12 +303,13 @@ impl Conversation {
             content: record.content,
             stage,
             position: record.position,
+            made: record.made,
             since: now,
         };
         if stage == Stage::Shown && message.position.is_none() {
             let key = DisplayKey::Unlogged(message.depth(), device, seq);
             self.unlogged.insert(key);
-            if message.content.as_ref().is_none_or(|content| content.body.is_shown()) {
+            if message.is_listed() {
                 self.timeline.restore(key, (device, seq));
             }
         }
@@ -382,6 +399,8 @@ impl Conversation {
             undecryptable: self.undecryptable,
             resume_at: self.log.resume_at,
             announced: self.announced,
+            anchors: self.timeline.anchors(self.log.position),
+            held: self.log.held.iter().copied().collect(),
         };
         ctx.fx.put(Table::Conversation, self.id.0.to_vec(), cbor::encode(&record));
         for device in std::mem::take(&mut self.dirty_authors) {
@@ -404,6 +423,7 @@ impl Conversation {
             frame: frame.clone(),
             content: message.content.clone(),
             position: message.position,
+            made: message.made,
         };
         ctx.fx.put(Table::Tail, message_key(self.id, id.0, id.1), cbor::encode(&record));
     }
@@ -456,12 +476,12 @@ impl Conversation {
         }
     }
 
-    pub fn status(&self, me: &Identity) -> ConversationStatus {
+    pub fn status(&self, me: &Identity, people: &People) -> ConversationStatus {
         ConversationStatus {
             id: self.id,
             log_epoch: self.log.epoch,
             head: self.log.position,
-            unacked: self.unacked(me),
+            unacked: self.unacked(me, people),
             undecryptable: self.undecryptable,
             last_seq: self.own.last,
         }

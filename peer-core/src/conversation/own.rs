@@ -16,6 +16,7 @@ use crate::identity::Identity;
 use crate::io::{CommandError, Event, PathPolicy, ReceiptState, Table};
 use crate::link::LinkCursor;
 use crate::peer::relay_out::RelayOut;
+use crate::people::People;
 use crate::seal;
 use crate::store::{MessageRecord, displaced_key, history_key, message_key};
 use crate::timers::Timer;
@@ -29,6 +30,9 @@ const RECENT: usize = limits::WINDOW as usize;
 
 /// How long an own message waits for its deps to be logged by their authors before this device appends them.
 const DEPS_GRACE: Duration = Duration::from_millis(150);
+
+/// How long a peer's word that it holds unknown own messages is believed before it has sent any.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long another's message may be unlogged before this device appends it for its author.
 const APPEND_FOR_OTHERS: Duration = Duration::from_secs(3);
@@ -55,6 +59,15 @@ pub(super) struct Outbox {
     pub displaced: BTreeMap<Seq, Content>,
     /// Since when the next own message waits for its deps to be logged.
     blocked_since: Option<Duration>,
+    /// How often own messages were given other seqs: what was written under the old ones says nothing of the new.
+    renumberings: u64,
+    /// The last seq that this run began with.
+    began_at: Seq,
+    /// The last seq that any link was given.
+    given: Seq,
+    /// Peers that say they hold own messages which this copy of the profile has not given out, up to where, and until
+    /// when that is believed without a proof. Each is believed once.
+    claims: BTreeMap<DeviceId, (Seq, Duration)>,
 }
 
 impl Outbox {
@@ -62,6 +75,7 @@ impl Outbox {
         self.last = last;
         self.durable = last;
         self.signed = last;
+        self.began_at = last;
         self.displaced = displaced.into_iter().collect();
     }
 }
@@ -69,8 +83,10 @@ impl Outbox {
 impl Conversation {
     /// Whether a new message can be numbered now: not while own messages of another copy of this profile are
     /// still coming in.
-    pub fn can_send(&self) -> bool {
-        self.own.displaced.is_empty() && self.own.last >= self.log.resume_at
+    pub fn can_send(&self, me: &Identity, now: Duration) -> bool {
+        let coming = self.authors.get(&me.device).is_some_and(Author::is_waiting);
+        let claimed = self.own.claims.values().any(|(seq, until)| *seq > self.own.last && now < *until);
+        self.own.displaced.is_empty() && self.own.last >= self.log.resume_at && !coming && !claimed
     }
 
     /// Numbers, seals and shows an own message. It leaves once it is durable.
@@ -113,6 +129,7 @@ impl Conversation {
             content: Some(content),
             stage: Stage::Opened,
             position: None,
+            made: true,
             since: ctx.now(),
         };
         self.tail.insert((device, seq), message);
@@ -136,10 +153,14 @@ impl Conversation {
         }
         self.save_message(ctx, id);
         self.own.signed = self.own.signed.max(seq);
-        ctx.fx.after_write(Gated::OwnDurable(self.id, seq));
+        ctx.fx.after_write(Gated::OwnDurable(self.id, seq, self.own.renumberings));
     }
 
-    pub fn own_durable(&mut self, seq: Seq) {
+    /// Own messages are durable up to a seq, as they were numbered after that many renumberings.
+    pub fn own_durable(&mut self, seq: Seq, renumberings: u64) {
+        if renumberings != self.own.renumberings {
+            return;
+        }
         self.own.durable = self.own.durable.max(seq).min(self.own.last);
         self.pump = true;
     }
@@ -153,20 +174,36 @@ impl Conversation {
         }
     }
 
-    /// A peer holds own messages up to `seq`.
-    pub fn note_peer_has_own(&mut self, ctx: &mut Ctx, seq: Seq) {
-        self.note_own_seq(ctx, seq);
+    /// A peer says that it holds own messages up to `seq`. Answers those of this run that it may hold others of, if it
+    /// was not asked before: this copy of the profile may be an older one, whose numbers were given out already.
+    pub fn note_peer_has_own(&mut self, ctx: &mut Ctx, from: DeviceId, seq: Seq) -> Option<(Seq, Seq)> {
+        let first_word = !self.own.claims.contains_key(&from);
+        let until = ctx.now() + CLAIM_PATIENCE;
+        let (claimed, until) = self.own.claims.entry(from).or_insert((seq, until));
+        *claimed = seq.max(*claimed);
+        if seq > self.own.last {
+            // Whoever waits for a number looks again then.
+            ctx.timers.set_earlier(Timer::Append(self.id), *until);
+        }
+        let logged = self.own_author(ctx.me).logged;
+        let (first, last) = (self.own.began_at.max(logged).next(), seq.min(self.own.last));
+        (first_word && first <= last).then_some((first, last))
     }
 
-    /// An own message whose seq is taken by another one: it and all unlogged ones after it get new seqs, once the
-    /// ones that took them are held.
+    /// An own message whose seq is taken by another one: it and all unlogged ones that were made after it get new
+    /// seqs, once the ones that took them are held. If a peer was given any of those already, or others came in
+    /// between, the later ones keep theirs, or they would be shown twice.
     pub fn on_own_conflict(&mut self, ctx: &mut Ctx, seq: Seq, last_seq: Seq) {
         let device = ctx.me.device;
         if self.tail.get(&(device, seq)).is_none_or(|message| message.position.is_some()) {
             return;
         }
-        let taken: Vec<Seq> =
-            self.tail.range((device, seq)..=(device, Seq(u64::MAX))).map(|((_, s), _)| *s).collect();
+        let later = self.tail.range((device, seq.next())..=(device, Seq(u64::MAX)));
+        let others_came = later.clone().any(|(_, message)| !message.made && message.stage != Stage::Early);
+        // What is on its way to the relay may be logged by now.
+        let keep_rest = self.own.given > seq || self.log.append_next > seq.next() || others_came;
+        let made_later = later.filter(|(_, message)| message.made && !keep_rest).map(|((_, s), _)| *s);
+        let taken: Vec<Seq> = std::iter::once(seq).chain(made_later).collect();
         for seq in taken {
             let Some(message) = self.tail.remove(&(device, seq)) else { continue };
             let key = DisplayKey::Unlogged(message.depth(), device, seq);
@@ -174,9 +211,18 @@ impl Conversation {
             self.timeline.remove(key, id_in(self.id, (device, seq)));
             ctx.fx.delete(Table::Tail, message_key(self.id, device, seq));
             let (Some(frame), Some(content)) = (message.frame, message.content) else { continue };
-            let record = MessageRecord { frame, content: Some(content.clone()), position: None };
+            let record = MessageRecord { frame, content: Some(content.clone()), position: None, made: true };
             ctx.fx.put(Table::Tail, displaced_key(self.id, device, seq), cbor::encode(&record));
             self.own.displaced.insert(seq, content);
+        }
+        self.own.renumberings += 1;
+        self.log.resume_at = self.log.resume_at.max(last_seq).max(seq);
+        self.log.append_next = self.log.append_next.min(seq);
+        self.touch_author(ctx.fx, device);
+        if keep_rest {
+            // The one that has its name is taken in when it comes.
+            self.own_author(ctx.me).gaps.insert(seq);
+            return;
         }
         let before = seq.previous();
         self.own.unsigned.retain(|body| body.seq < seq);
@@ -189,9 +235,6 @@ impl Conversation {
         let author = self.own_author(ctx.me);
         author.opened = before;
         author.shown = before;
-        self.log.resume_at = self.log.resume_at.max(last_seq).max(seq);
-        self.log.append_next = self.log.append_next.min(seq);
-        self.touch_author(ctx.fx, device);
     }
 
     /// Own messages came in from the log or a peer: this device's numbering goes on after them.
@@ -204,9 +247,24 @@ impl Conversation {
         }
     }
 
+    /// A displaced message that is found to have its seq after all needs no other.
+    pub(super) fn keep_displaced_out(&mut self, ctx: &mut Ctx, seq: Seq) {
+        let device = ctx.me.device;
+        let content = self.tail.get(&(device, seq)).and_then(|message| message.content.as_ref());
+        if content.is_some() && self.own.displaced.get(&seq) == content {
+            self.own.displaced.remove(&seq);
+            ctx.fx.delete(Table::Tail, displaced_key(self.id, device, seq));
+        }
+    }
+
     /// Gives displaced messages their new seqs, if all that they must follow is held.
     pub(super) fn resume(&mut self, ctx: &mut Ctx) {
-        if self.own.displaced.is_empty() || self.own.last < self.log.resume_at || !self.log.is_live() {
+        let coming = self.own_author(ctx.me).is_waiting();
+        if self.own.displaced.is_empty()
+            || coming
+            || self.own.last < self.log.resume_at
+            || !self.log.is_live()
+        {
             return;
         }
         for (seq, content) in std::mem::take(&mut self.own.displaced) {
@@ -224,6 +282,10 @@ impl Conversation {
         }
         let device = ctx.me.device;
         let logged = self.own_author(ctx.me).logged;
+        if logged < self.log.relay_has && !self.log.is_live() {
+            // The log has own messages that are to be read first: they may be others of the same names.
+            return;
+        }
         self.log.append_next = self.log.append_next.max(logged.next());
         let mut bytes: usize = 0;
         while self.log.append_next <= self.own.durable {
@@ -298,7 +360,7 @@ impl Conversation {
     }
 
     /// Others' shown messages may have to be appended for their authors, in a while.
-    pub(super) fn arm_append_for_others(&mut self, ctx: &mut Ctx) {
+    pub fn arm_append_for_others(&mut self, ctx: &mut Ctx) {
         let timer = Timer::AppendForOthers(self.id);
         if !ctx.timers.is_set(timer) {
             // Not all members at once: whoever is first spares the others the work.
@@ -310,17 +372,21 @@ impl Conversation {
     /// Appends others' messages that their authors have not: they died, or are offline. Answers whether any remain.
     pub fn append_for_others(&mut self, ctx: &mut Ctx, relay: &mut RelayOut, policy: PathPolicy) -> bool {
         let old = |message: &TailMessage| message.since + APPEND_FOR_OTHERS <= ctx.fx.now.monotonic;
+        // And own ones that the log was trimmed past: the relay knows where they stood.
+        let logged = self.own_author(ctx.me).logged;
         let others: Vec<(DeviceId, Seq)> = self
             .unlogged
             .iter()
             .filter_map(unlogged_id)
-            .filter(|(device, _)| *device != ctx.me.device)
+            .filter(|(device, seq)| *device != ctx.me.device || *seq <= logged)
             .collect();
         if others.is_empty() {
             return false;
         }
         if relay.is_ready() && self.member && self.log.is_live() && policy != PathPolicy::Direct {
-            let due = others.into_iter().filter(|id| self.tail.get(id).is_some_and(old));
+            let due = others
+                .into_iter()
+                .filter(|id| self.tail.get(id).is_some_and(old) && !self.refused.contains(id));
             for id in due.take(limits::WINDOW as usize).collect::<Vec<_>>() {
                 if let Some(frame) = self.tail.get(&id).and_then(|message| message.frame.clone()) {
                     relay.push(&Request::Append { frame });
@@ -333,6 +399,10 @@ impl Conversation {
 
     /// The relay has a frame at a position.
     pub fn on_appended(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), position: Position) {
+        if !self.log.may_append() || self.is_elsewhere(position, id) {
+            // Of a log that is being rolled back: the position may be another message's still. Asked for again later.
+            return;
+        }
         self.know_head(position);
         self.place(ctx, id, position);
         self.touch(ctx.fx);
@@ -344,12 +414,7 @@ impl Conversation {
         let logged = self.authors.get(&device).map_or(Seq(0), |author| author.logged);
         if expected <= logged {
             // It does not have what it acknowledged.
-            self.log.subscription = super::log::Subscription::Asked;
-            relay.push(&Request::Subscribe {
-                conversation: self.id,
-                log_epoch: self.log.epoch,
-                after: self.log.known_head,
-            });
+            self.claim_rollback(ctx, relay);
             return;
         }
         if device == ctx.me.device {
@@ -379,7 +444,9 @@ impl Conversation {
         let Some(message) = self.tail.remove(&id) else { return };
         let old = DisplayKey::Unlogged(message.depth(), id.0, id.1);
         self.unlogged.remove(&old);
-        self.timeline.rekey(id_in(self.id, id), old, DisplayKey::Logged(position));
+        if message.is_listed() {
+            self.timeline.rekey(id_in(self.id, id), old, DisplayKey::Logged(position));
+        }
         ctx.fx.delete(Table::Tail, message_key(self.id, id.0, id.1));
         self.write_history(ctx, id, message, position);
     }
@@ -399,7 +466,11 @@ impl Conversation {
                 self.own.recent.pop_first();
             }
         }
-        let record = MessageRecord { frame, content: message.content, position: Some(position) };
+        if position > self.log.position {
+            self.log.ahead.insert(position, frame.hash());
+        }
+        let (content, made) = (message.content, message.made);
+        let record = MessageRecord { frame, content, position: Some(position), made };
         ctx.fx.put(Table::History, history_key(self.id, position), cbor::encode(&record));
         let place = position.0.to_be_bytes().to_vec();
         ctx.fx.put(Table::Index, message_key(self.id, id.0, id.1), place);
@@ -420,6 +491,7 @@ impl Conversation {
             {
                 cursor.sent_frame(seq, frame.weight());
                 frames.push(frame.clone());
+                self.own.given = self.own.given.max(seq);
             }
             cursor.sent = seq;
             seq = seq.next();
@@ -446,13 +518,23 @@ impl Conversation {
     }
 
     /// Own messages that are not in the log.
-    pub(super) fn unacked(&self, me: &Identity) -> u64 {
+    pub fn unlogged_own(&self, me: &Identity) -> u64 {
+        let logged = self.authors.get(&me.device).map_or(Seq(0), |author: &Author| author.logged);
+        self.own.last.0.saturating_sub(logged.0) + self.own.displaced.len() as u64
+    }
+
+    /// Own messages that neither the log nor all other members' devices have.
+    pub(super) fn unacked(&self, me: &Identity, people: &People) -> u64 {
         if !self.member {
             // Nobody takes anything of a group that was left.
             return 0;
         }
         let logged = self.authors.get(&me.device).map_or(Seq(0), |author: &Author| author.logged);
-        self.own.last.0.saturating_sub(logged.0) + self.own.displaced.len() as u64
+        let devices = self.others(me.account).flat_map(|account| people.devices(account));
+        let everywhere =
+            devices.map(|d| self.receipts.get(&d).map_or(Seq(0), |receipt| receipt.delivered)).min();
+        let known = everywhere.unwrap_or_default().max(logged);
+        self.own.last.0.saturating_sub(known.0) + self.own.displaced.len() as u64
     }
 
     /// The last own seq that is durable.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use sotto_protocol::membership::Action;
-use sotto_protocol::{AccountId, DeviceId, Frame, Position, Seq, limits};
+use sotto_protocol::{AccountId, DeviceId, Frame, Hash, Position, Seq, limits};
 
 use super::timeline::DisplayKey;
 use super::{Author, Conversation, Ctx, Stage, TailMessage};
@@ -28,6 +28,9 @@ const ASK_AFTER: Duration = Duration::from_secs(1);
 const GAP_AFTER_LIVE: Duration = Duration::from_secs(10);
 const GAP_AFTER_OFFLINE: Duration = Duration::from_secs(60);
 
+/// How often an entry that cannot be read is asked for again.
+const UNREADABLE: u32 = 3;
+
 /// Ranges of gaps kept open for late arrivals, an author.
 const MAX_GAPS: usize = 256;
 
@@ -42,6 +45,8 @@ pub(crate) enum EntryOutcome {
     UnknownAccount(AccountId),
     /// A position is missing before it: subscribe again.
     Hole,
+    /// Another message was there before: the log was rolled back.
+    Differs,
     /// Not asked for.
     Ignored,
 }
@@ -60,7 +65,13 @@ impl Conversation {
         let author = self.authors.entry(id.0).or_insert_with(|| Author::new(account));
         let filling = author.gaps.contains(id.1);
         let held = id.1 <= author.opened || author.early.contains(id.1);
-        if held && !filling || id.1.0 > author.opened.0.saturating_add(limits::WINDOW) {
+        // Not while the relay is deciding which of the two counts.
+        let undecided = self.log.may_append() && id.1 < self.log.append_next;
+        let own = self.tail.get(&id).filter(|message| id.0 == ctx.me.device && message.position.is_none());
+        let own = own.filter(|_| !undecided);
+        let another =
+            own.and_then(|message| message.frame.as_ref()).is_some_and(|own| own.hash() != frame.hash());
+        if held && !filling && !another || id.1.0 > author.opened.0.saturating_add(limits::WINDOW) {
             return;
         }
         let Some(key) = ctx.people.key(&id.0, ctx.me) else { return };
@@ -72,10 +83,16 @@ impl Conversation {
             self.fill_gap(ctx, id, frame, None);
             return;
         }
-        self.hold(ctx, id, frame, None);
+        if another {
+            // This profile is an older copy of itself: its number was given to another message before.
+            self.replace(ctx, id, frame);
+        } else {
+            self.hold(ctx, id, frame, None);
+        }
         self.advance(ctx, id.0);
         self.show_ready(ctx);
         self.own_advanced(ctx.me);
+        self.resume(ctx);
         self.arm_missing(ctx);
     }
 
@@ -90,27 +107,22 @@ impl Conversation {
             if !ctx.people.is_device_gone(&id.0) {
                 return EntryOutcome::UnknownDevice(id.0);
             }
-            ctx.fx.notify(Event::Gap {
-                conversation: self.id,
-                range: GapRange::Messages(id_in(self.id, id), id_in(self.id, id)),
-                why: "its author's account was deleted, so that nobody can say whose it is".into(),
-            });
-            self.read_up_to(ctx, position);
-            return EntryOutcome::Read;
+            return self.pass_over(
+                ctx,
+                position,
+                "its author's account was deleted: nobody can say whose it is",
+            );
         };
         self.stir(ctx.fx);
         if !ctx.verified.verify(&frame, &key) {
-            // The relay lies, or its disk does. The position counts, the forgery does not.
-            ctx.fx.notify(Event::Alarm {
-                about: "the relay".into(),
-                advice:
-                    "It passed on a message with a wrong signature, which is not shown. If this repeats, \
-                         tell whoever runs the server."
-                        .into(),
-            });
-            self.read_up_to(ctx, position);
-            return EntryOutcome::Read;
+            let advice = "It passed on a message with a wrong signature, which is not shown. If this repeats, \
+                          tell whoever runs the server.";
+            return self.distrust(ctx, position, advice);
         }
+        if self.is_elsewhere(position, id) {
+            return EntryOutcome::Differs;
+        }
+        let hash = Some(frame.hash());
         let author = self.authors.entry(id.0).or_insert_with(|| Author::new(account));
         let (opened, filling) = (author.opened, author.gaps.contains(id.1));
         if filling {
@@ -124,7 +136,7 @@ impl Conversation {
         }
         self.reach(ctx, id);
         self.place(ctx, id, position);
-        self.after_entry(ctx, id.0, position);
+        self.after_entry(ctx, id.0, position, hash);
         EntryOutcome::Read
     }
 
@@ -133,18 +145,21 @@ impl Conversation {
         if let Some(outcome) = self.out_of_place(position) {
             return outcome;
         }
+        if self.is_elsewhere(position, id) {
+            return EntryOutcome::Differs;
+        }
         self.reach(ctx, id);
         self.place(ctx, id, position);
-        self.after_entry(ctx, id.0, position);
+        self.after_entry(ctx, id.0, position, None);
         EntryOutcome::Read
     }
 
-    fn after_entry(&mut self, ctx: &mut Ctx, device: DeviceId, position: Position) {
+    fn after_entry(&mut self, ctx: &mut Ctx, device: DeviceId, position: Position, hash: Option<Hash>) {
         self.ack_due.insert(device);
         self.advance(ctx, device);
         self.show_ready(ctx);
         self.own_advanced(ctx.me);
-        self.read_up_to(ctx, position);
+        self.read_up_to(ctx, position, hash);
         self.resume(ctx);
         self.pump = true;
     }
@@ -160,8 +175,9 @@ impl Conversation {
             return outcome;
         }
         ctx.fx.hurry();
+        let hash = Some(Hash::of(&[&signed.to_bytes()]));
         let Ok(claims) = signed.claims() else {
-            self.read_up_to(ctx, position);
+            self.read_up_to(ctx, position, hash);
             return EntryOutcome::Read;
         };
         let key = ctx.people.key(&claims.device, ctx.me);
@@ -187,19 +203,54 @@ impl Conversation {
             || key.is_some_and(|key| signed.verify(&key, &Ed25519).is_ok())
                 && ctx.people.owner(&claims.device, ctx.me) == Some(claims.account);
         if !good {
-            ctx.fx.notify(Event::Alarm {
-                about: "the relay".into(),
-                advice:
-                    "It showed a change of members that no member signed. Do not trust who is listed here."
-                        .into(),
-            });
-        } else if claims.epoch == self.membership.epoch.next() {
+            let advice =
+                "It showed a change of members that no member signed. Do not trust who is listed here.";
+            return self.distrust(ctx, position, advice);
+        }
+        if claims.epoch == self.membership.epoch.next() {
             let _ = self.membership.apply(&claims, position);
             self.member = self.membership.members.contains_key(&ctx.me.account);
             self.members_news = true;
         }
-        self.read_up_to(ctx, position);
+        self.read_up_to(ctx, position, hash);
         EntryOutcome::Read
+    }
+
+    /// The relay lies about what stands at a position, or its disk does: it is asked again, a few times. Then the
+    /// position counts, so that what follows can be read; the forgery never does.
+    pub fn distrust(&mut self, ctx: &mut Ctx, position: Position, advice: &str) -> EntryOutcome {
+        if let Some(outcome) = self.out_of_place(position) {
+            return outcome;
+        }
+        if self.is_tried_enough(position) {
+            return self.pass_over(ctx, position, "the server shows something forged in its place");
+        }
+        ctx.fx.notify(Event::Alarm { about: "the relay".into(), advice: advice.into() });
+        EntryOutcome::Hole
+    }
+
+    /// Counts how often an entry could not be read; whether it is to be passed over now.
+    fn is_tried_enough(&mut self, position: Position) -> bool {
+        let (at, times) = self.log.unreadable;
+        let times = if at == position { times } else { 0 };
+        self.log.unreadable = (position, times + 1);
+        times >= UNREADABLE
+    }
+
+    /// Reads on after an entry that cannot be read, and says so.
+    fn pass_over(&mut self, ctx: &mut Ctx, position: Position, why: &str) -> EntryOutcome {
+        ctx.fx.notify(Event::Gap {
+            conversation: self.id,
+            range: GapRange::Positions(position, position),
+            why: why.into(),
+        });
+        self.read_up_to(ctx, position, None);
+        EntryOutcome::Read
+    }
+
+    /// Whether another message is known at this position already.
+    pub(super) fn is_elsewhere(&self, position: Position, id: (DeviceId, Seq)) -> bool {
+        self.timeline.at(position).is_some_and(|known| known != id)
     }
 
     fn out_of_place(&self, position: Position) -> Option<EntryOutcome> {
@@ -217,6 +268,7 @@ impl Conversation {
             content: None,
             stage: Stage::Early,
             position,
+            made: false,
             since: ctx.now(),
         };
         self.tail.insert(id, message);
@@ -247,6 +299,9 @@ impl Conversation {
         message.content = frame.and_then(|frame| seal::open::<Content>(&frame.body().sealed).ok());
         if message.content.is_none() {
             self.undecryptable += 1;
+        }
+        if id.0 == ctx.me.device {
+            self.keep_displaced_out(ctx, id.1);
         }
         self.save_message(ctx, id);
         self.touch_author(ctx.fx, id.0);
@@ -423,6 +478,7 @@ impl Conversation {
             content: None,
             stage: Stage::Early,
             position,
+            made: false,
             since: ctx.now(),
         };
         self.tail.insert(id, message);
@@ -436,7 +492,11 @@ impl Conversation {
     fn replace(&mut self, ctx: &mut Ctx, id: (DeviceId, Seq), frame: Frame) {
         if id.0 == ctx.me.device {
             self.on_own_conflict(ctx, id.1, id.1);
-            self.hold(ctx, id, frame, None);
+            if self.own_author(ctx.me).gaps.contains(id.1) {
+                self.fill_gap(ctx, id, frame, None);
+            } else {
+                self.hold(ctx, id, frame, None);
+            }
             return;
         }
         let Some(message) = self.tail.get_mut(&id) else { return };
@@ -457,7 +517,9 @@ impl Conversation {
         let key = DisplayKey::Unlogged(depth, id.0, id.1);
         self.unlogged.remove(&old_key);
         self.unlogged.insert(key);
-        self.timeline.rekey(id_in(self.id, id), old_key, key);
+        if message.is_listed() {
+            self.timeline.rekey(id_in(self.id, id), old_key, key);
+        }
         if let Some(view) = self.message_view(id, content.as_ref(), None, ctx.me, ctx.people) {
             self.timeline.replace(view);
         }
@@ -519,6 +581,8 @@ impl Conversation {
             self.give_up(ctx, device);
         }
         self.show_ready(ctx);
+        self.own_advanced(ctx.me);
+        self.resume(ctx);
         self.arm_missing(ctx);
         self.authors.values().any(Author::is_waiting)
     }

@@ -40,11 +40,9 @@ impl Timeline {
         self.add(key, id);
     }
 
-    /// A message's key changes.
+    /// A listed message's key changes. It may have left the window, or have been listed before this run.
     pub fn rekey(&mut self, id: MessageId, old: DisplayKey, new: DisplayKey) {
-        if !self.take(old) {
-            return;
-        }
+        self.take(old);
         let after = self.before(new, id);
         self.add(new, (id.device, id.seq));
         let position = match new {
@@ -64,6 +62,23 @@ impl Timeline {
         if self.take(key) {
             self.diffs.push(TimelineDiff::Remove { id });
         }
+    }
+
+    /// What must be known again after a restart so that diffs name the right neighbours: the last row that the log
+    /// has up to a position, and all that it has beyond.
+    pub fn anchors(&self, read: Position) -> Vec<(Position, DeviceId, Seq)> {
+        let beyond = DisplayKey::Logged(read.next());
+        let last = self.rows.range(..beyond).next_back();
+        let logged = last.into_iter().chain(self.rows.range(beyond..)).map_while(|(key, id)| match key {
+            DisplayKey::Logged(position) => Some((*position, id.0, id.1)),
+            DisplayKey::Unlogged(..) => None,
+        });
+        logged.collect()
+    }
+
+    /// The row that stands at a position of the log, if it is known.
+    pub fn at(&self, position: Position) -> Option<(DeviceId, Seq)> {
+        self.rows.get(&DisplayKey::Logged(position)).copied()
     }
 
     /// The diffs since the last call.

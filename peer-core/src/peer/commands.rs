@@ -29,10 +29,18 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct PendingCommit {
     pub id: CommandId,
+    /// Handed to the relay. A member leaves only once its messages are logged: the log takes none of who is out.
+    pushed: bool,
     until: Duration,
     action: Action,
     /// Refused because the membership is at this epoch already: waits until that is known here.
     pub after: Option<MembershipEpoch>,
+}
+
+impl PendingCommit {
+    pub fn leaves(&self) -> bool {
+        matches!(self.action, Action::Leave {})
+    }
 }
 
 type Outcome = Result<Option<Reply>, CommandError>;
@@ -75,7 +83,7 @@ impl Peer {
             Command::Conversations => Ok(Some(Reply::Conversations(self.views()))),
             Command::Send { conversation, text } => {
                 let text = parse_text(text).map_err(|reason| invalid("text", reason))?;
-                if !self.conversations.get(&conversation).is_none_or(|c| c.can_send()) {
+                if !self.can_send(conversation) {
                     // Own messages of another copy of this profile are still coming in: the number is not known yet.
                     self.held_sends.push((id, conversation, text));
                     return Ok(None);
@@ -254,8 +262,12 @@ impl Peer {
         }
         let until = self.fx.now.monotonic + COMMIT_PATIENCE;
         self.timers.set_earlier(Timer::Commands, until);
-        self.push_commit(conversation, action.clone())?;
-        self.commits.insert(conversation, PendingCommit { id, until, action, after: None });
+        let leaves = matches!(action, Action::Leave {});
+        if !leaves {
+            self.push_commit(conversation, action.clone())?;
+        }
+        let pending = PendingCommit { id, pushed: !leaves, until, action, after: None };
+        self.commits.insert(conversation, pending);
         Ok(None)
     }
 
@@ -294,6 +306,22 @@ impl Peer {
         }
     }
 
+    /// Leaves where that was asked for and all own messages are logged by now.
+    pub(super) fn release_leaves(&mut self) {
+        if !self.relay.is_ready() {
+            return;
+        }
+        let logged =
+            |id: &ConversationId| self.conversations.get(id).is_some_and(|c| c.unlogged_own(&self.me) == 0);
+        let due: Vec<_> = self.commits.iter().filter(|(id, c)| !c.pushed && logged(id)).collect();
+        for id in due.into_iter().map(|(id, _)| *id).collect::<Vec<_>>() {
+            let pushed = self.push_commit(id, Action::Leave {}).is_ok();
+            if let Some(commit) = self.commits.get_mut(&id) {
+                commit.pushed = pushed;
+            }
+        }
+    }
+
     /// Who was added cannot see what was before: the group's name is said again.
     pub(super) fn say_name(&mut self, id: ConversationId) {
         let Some(conversation) = self.conversations.get(&id) else { return };
@@ -317,7 +345,8 @@ impl Peer {
 
     fn say(&mut self, id: ConversationId, body: Body) -> Result<sotto_protocol::MessageId, CommandError> {
         let conversation = self.conversation(id)?;
-        if !conversation.member {
+        // What comes after a leave can never be logged.
+        if !conversation.member || self.commits.get(&id).is_some_and(PendingCommit::leaves) {
             return Err(CommandError::NotAMember);
         }
         if let Some(peer) = conversation.peer(self.me.account).filter(|peer| self.people.is_blocked(peer))
@@ -334,13 +363,18 @@ impl Peer {
         sent.unwrap_or(Err(CommandError::NotFound("conversation".into())))
     }
 
+    fn can_send(&self, id: ConversationId) -> bool {
+        let now = self.fx.now.monotonic;
+        self.conversations.get(&id).is_none_or(|conversation| conversation.can_send(&self.me, now))
+    }
+
     /// Sends what waited for numbers.
     pub(super) fn release_held_sends(&mut self) {
         if self.held_sends.is_empty() {
             return;
         }
         for (id, conversation, text) in std::mem::take(&mut self.held_sends) {
-            if self.conversations.get(&conversation).is_some_and(|c| !c.can_send()) {
+            if !self.can_send(conversation) {
                 self.held_sends.push((id, conversation, text));
                 continue;
             }
@@ -410,7 +444,7 @@ impl Peer {
             server: self.session.status(Socket::Signal),
             relay: self.session.status(Socket::Relay),
             policy: self.policy,
-            conversations: self.conversations.values().map(|c| c.status(&self.me)).collect(),
+            conversations: self.conversations.values().map(|c| c.status(&self.me, &self.people)).collect(),
             links: links.collect(),
         }
     }

@@ -251,6 +251,9 @@ impl Peer {
         match frame {
             LinkFrame::Hello { .. } => {}
             LinkFrame::Data { frame } => {
+                if frame.body().device == me {
+                    self.sign();
+                }
                 self.with(id, |conversation, ctx| conversation.receive_from_link(ctx, from, frame));
                 // An ACK is owed even if nothing changed: the first one may be lost with its link.
                 self.fx.dirty = true;
@@ -314,10 +317,16 @@ impl Peer {
         if let Some(own) = holdings.iter().find(|holding| holding.device == me) {
             let (last, state) = (own.cumulative, crate::io::ReceiptState::Delivered);
             let highest = own.ranges.last().map_or(last, |range| range.last);
-            self.with(id, |c, ctx| {
-                c.note_peer_has_own(ctx, highest);
+            let doubtful = self.with(id, |c, ctx| {
                 c.note_receipt(ctx.fx, me, from, state, last);
+                c.note_peer_has_own(ctx, from, highest)
             });
+            if let (Some((first, last)), Some(link)) = (doubtful.flatten(), self.links.get_mut(&from)) {
+                let mut set = SeqSet::default();
+                set.insert_range(first, last);
+                let frame = LinkFrame::Nack { conversation: id, device: me, missing: set.to_wire() };
+                link.send(&mut self.fx, &frame);
+            }
         }
         if first {
             self.sync(from, id);
@@ -335,8 +344,9 @@ impl Peer {
         for link in self.links.values_mut().filter(|link| link.is_usable()) {
             let Some(cursor) = link.cursors.get(&id) else { continue };
             let mut wanted: std::collections::BTreeMap<DeviceId, SeqSet> = missing.iter().cloned().collect();
-            if !relay_brings_it {
-                for (device, have, last) in cursor.ahead(opened) {
+            for (device, have, last) in cursor.ahead(opened) {
+                // Own messages that this copy of the profile does not know are needed before it numbers more.
+                if !relay_brings_it || device == self.me.device {
                     let last = last.min(sotto_protocol::Seq(have.0 + limits::WINDOW));
                     wanted.entry(device).or_default().insert_range(have.next(), last);
                 }

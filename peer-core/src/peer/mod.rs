@@ -225,9 +225,9 @@ impl Peer {
         for effect in gated {
             match effect {
                 Gated::Output(output) => self.fx.now(output),
-                Gated::OwnDurable(id, seq) => {
+                Gated::OwnDurable(id, seq, renumberings) => {
                     if let Some(conversation) = self.conversations.get_mut(&id) {
-                        conversation.own_durable(seq);
+                        conversation.own_durable(seq, renumberings);
                     }
                 }
                 Gated::LogDurable(id, position) => {
@@ -248,6 +248,7 @@ impl Peer {
             self.tell_presence();
         }
         self.release_held_sends();
+        self.release_leaves();
         self.pump();
         self.relay.flush(&mut self.fx);
         for link in self.links.values_mut() {
@@ -312,6 +313,8 @@ impl Peer {
         self.fx.dirty = false;
     }
 
+    /// Signs what was sent. Before another message of an own name is looked at, too: only what is signed can be
+    /// told from it, and displaced by it.
     fn sign(&mut self) {
         let bodies: Vec<_> = self.conversations.values_mut().flat_map(Conversation::take_unsigned).collect();
         if bodies.is_empty() {

@@ -55,9 +55,7 @@ impl Peer {
                 });
             }
             Event::RolledBack { conversation, log_epoch, common } => {
-                self.with_relay(conversation, |c, ctx, relay| {
-                    c.on_rolled_back(ctx, relay, log_epoch, common)
-                });
+                self.with(conversation, |c, ctx| c.on_rolled_back(ctx, log_epoch, common));
             }
             Event::Trimmed { conversation, floor } => {
                 self.with(conversation, |c, ctx| c.on_trimmed(ctx, floor));
@@ -70,6 +68,7 @@ impl Peer {
                 self.with(conversation, |c, ctx| c.on_appended(ctx, (device, seq), position));
             }
             Event::Conflict { conversation, device, seq, last_seq, .. } if device == self.me.device => {
+                self.sign();
                 self.with(conversation, |c, ctx| c.on_own_conflict(ctx, seq, last_seq));
             }
             // Another's: the log's own entry comes, and counts.
@@ -77,8 +76,11 @@ impl Peer {
             Event::Nack { conversation, device, expected } => {
                 self.with_relay(conversation, |c, ctx, relay| c.on_nack(ctx, relay, device, expected));
             }
-            Event::AppendRefused { conversation, seq, code, .. } => {
-                tracing::debug!(%conversation, %seq, ?code, "an append was refused");
+            Event::AppendRefused { conversation, device, seq, code } => {
+                tracing::debug!(%conversation, %device, %seq, ?code, "an append was refused");
+                if code == ErrorCode::BadAuthor {
+                    self.with(conversation, |c, _| c.refused.insert((device, seq)));
+                }
             }
             Event::Committed { conversation, .. } => self.on_committed(conversation),
             Event::CommitRefused { conversation, current, code, detail } => {
@@ -137,15 +139,25 @@ impl Peer {
 
     fn on_entry(&mut self, id: ConversationId, position: Position, body: EntryBody) {
         let added_by_me = self.is_own_addition(&body);
+        if matches!(&body, EntryBody::Message(frame) if frame.body().device == self.me.device) {
+            self.sign();
+        }
         let outcome = self.with_relay(id, |conversation, ctx, relay| {
             let outcome = match body {
-                EntryBody::Message(frame) if frame.body().conversation != id => EntryOutcome::Ignored,
+                EntryBody::Message(frame) if frame.body().conversation != id => {
+                    conversation.distrust(ctx, position, "It passed on a message of another conversation.")
+                }
                 EntryBody::Message(frame) => conversation.receive_entry(ctx, position, frame),
                 EntryBody::Membership(change) => conversation.receive_change(ctx, position, &change),
                 EntryBody::Known(device, seq) => conversation.receive_known(ctx, position, (device, seq)),
             };
-            if outcome == EntryOutcome::Hole {
-                conversation.reread(ctx, relay);
+            match outcome {
+                EntryOutcome::Hole => conversation.reread(ctx, relay),
+                EntryOutcome::Differs => conversation.claim_rollback(ctx, relay),
+                EntryOutcome::Read
+                | EntryOutcome::UnknownDevice(_)
+                | EntryOutcome::UnknownAccount(_)
+                | EntryOutcome::Ignored => {}
             }
             outcome
         });
@@ -165,7 +177,7 @@ impl Peer {
                 self.presence_due |=
                     self.conversations.get_mut(&id).is_some_and(|c| c.take_capability_news());
             }
-            Some(EntryOutcome::Hole | EntryOutcome::Ignored) | None => {}
+            Some(EntryOutcome::Hole | EntryOutcome::Differs | EntryOutcome::Ignored) | None => {}
         }
     }
 
@@ -181,8 +193,13 @@ impl Peer {
             conversation.touch(ctx.fx);
             conversation.pump = true;
         });
-        if let Some(command) = self.commits.remove(&id) {
+        let command = self.commits.remove(&id);
+        if let Some(command) = &command {
             self.fx.reply(command.id, Ok(Reply::Done));
+        }
+        if command.is_some_and(|command| command.leaves()) {
+            // The membership comes in a moment; nothing may be said until then.
+            self.with(id, |conversation, _| conversation.member = false);
         }
     }
 

@@ -84,7 +84,11 @@ impl Peer {
         self.ask_for_token();
         let missing: Vec<_> = self.conversations.keys().copied().collect();
         for id in missing {
-            self.with(id, |conversation, ctx| conversation.arm_missing(ctx));
+            self.with(id, |conversation, ctx| {
+                conversation.arm_missing(ctx);
+                // Others' messages that were held when this device went down are still to be appended for them.
+                conversation.arm_append_for_others(ctx);
+            });
             self.want_people_of(id);
         }
     }

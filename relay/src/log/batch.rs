@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sotto_protocol::cbor::Text;
 use sotto_protocol::membership::{Action, Change, Membership, MembershipError, SignedChange};
-use sotto_protocol::relay::{ErrorCode, Event, Request};
+use sotto_protocol::relay::{ErrorCode, Event, Held, Request};
 use sotto_protocol::{
     AccountId, ConversationId, DeviceId, Frame, Hash, LogEpoch, MembershipEpoch, Position, Verify,
 };
@@ -54,6 +54,9 @@ pub(super) enum Wish {
         account: AccountId,
         log_epoch: LogEpoch,
         after: Position,
+        held: Option<Held>,
+        /// It holds other entries than stand there, instead.
+        differs: bool,
     },
     /// Retention's.
     Trim(TrimRow),
@@ -220,8 +223,9 @@ impl<V: Verify> Log<V> {
                 self.apply_cursor(forming, session, row);
                 Applied::Yes
             }
-            Wish::Bump { conversation, account, log_epoch, after } => {
-                self.apply_bump(forming, session, conversation, account, log_epoch, after)
+            Wish::Bump { conversation, account, log_epoch, after, held, differs } => {
+                let anew = Request::Subscribe { conversation, log_epoch, after, held };
+                self.apply_bump(forming, session, account, anew, differs)
             }
             Wish::Trim(row) => {
                 self.apply_trim(forming, row);
@@ -354,19 +358,24 @@ impl<V: Verify> Log<V> {
         &self,
         forming: &mut Forming,
         session: SessionId,
-        conversation: ConversationId,
         account: AccountId,
-        log_epoch: LogEpoch,
-        after: Position,
+        request: Request,
+        differs: bool,
     ) -> Applied {
-        let anew = Applied::Anew(Request::Subscribe { conversation, log_epoch, after });
-        let Some(staged) = self.stage(forming, conversation) else { return anew };
+        let Request::Subscribe { conversation, log_epoch, after, .. } = request else { return Applied::Yes };
+        let loaded_head = self.conversations.get(&conversation).map(|log| log.loaded_head);
+        let Some(staged) = self.stage(forming, conversation) else { return Applied::Anew(request) };
         let member = staged.membership.members.contains_key(&account);
-        if !member || !is_rollback(staged.log_epoch, staged.head, log_epoch, after) {
-            return anew;
+        let differs = differs && log_epoch == staged.log_epoch;
+        if !member || !differs && !is_rollback(staged.log_epoch, staged.head, log_epoch, after) {
+            return Applied::Anew(request);
         }
-        // Of an epoch that this log never reached nothing is known: its bumps are lost too.
-        let common = if log_epoch > staged.log_epoch { Position(0) } else { staged.head };
+        // What was there when the log came into memory is as old as the store; what came since need not be what was lost.
+        let old = loaded_head.map_or(staged.head, |loaded| loaded.min(staged.head));
+        // Of an epoch that this log never reached nothing is known: its bumps are lost too. Nor is known where a log that
+        // had grown again by then began to differ.
+        let unknown = differs && after <= old || log_epoch > staged.log_epoch;
+        let common = if unknown { Position(0) } else { old };
         staged.bump(log_epoch, common);
         let event =
             Event::RolledBack { conversation, log_epoch: staged.log_epoch, common: common.min(after) };

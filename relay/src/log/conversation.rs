@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sotto_protocol::membership::Membership;
+use sotto_protocol::relay::Held;
 use sotto_protocol::{AccountId, DeviceId, Hash, LogEpoch, Position, Seq};
 
 use super::SessionId;
@@ -20,6 +21,8 @@ const BUMPS: usize = 64;
 pub(super) struct Conversation {
     pub log_epoch: LogEpoch,
     pub head: Position,
+    /// The head when this came into memory: a store that was set back was so before, and has grown again since.
+    pub loaded_head: Position,
     pub floor: Position,
     pub membership: Arc<Membership>,
     pub senders: BTreeMap<DeviceId, Seq>,
@@ -39,6 +42,7 @@ impl Conversation {
         Self {
             log_epoch: stored.log_epoch,
             head: stored.head,
+            loaded_head: stored.head,
             floor: stored.floor,
             membership: Arc::new(stored.membership),
             senders: stored.senders.into_iter().collect(),
@@ -61,6 +65,16 @@ impl Conversation {
 
     pub(super) fn recent(&self, device: &DeviceId, seq: Seq) -> Option<Place> {
         self.recent.iter().rev().find(|(d, s, _)| d == device && *s == seq).map(|(_, _, place)| *place)
+    }
+
+    /// So many entries up to a position, if all are messages that came in lately.
+    pub(super) fn recent_until(&self, through: Position, entries: u32) -> Option<Held> {
+        let first = Position(through.0.checked_sub(u64::from(entries))?).next();
+        let there = self.recent.iter().map(|(_, _, place)| place);
+        let hashes: BTreeMap<Position, Hash> =
+            there.filter(|(at, _)| (first..=through).contains(at)).copied().collect();
+        let hashes: Vec<Hash> = hashes.into_values().collect();
+        if hashes.len() == entries as usize { Held::of(&hashes) } else { None }
     }
 
     /// The last position on which a client of `epoch` that holds up to `after` and this log agree.

@@ -45,9 +45,9 @@ mod session;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sotto_protocol::relay::{ErrorCode, Event, Request};
+use sotto_protocol::relay::{ErrorCode, Event, Held, Request};
 use sotto_protocol::rest::DeviceRecord;
-use sotto_protocol::{AccountId, ConversationId, DeviceId, Seq, UnixMillis, Verify};
+use sotto_protocol::{AccountId, ConversationId, DeviceId, Position, Seq, UnixMillis, Verify};
 
 use crate::store::{Answer, Batch, Query};
 use author::{Budget, Devices, Verified};
@@ -273,6 +273,8 @@ enum Need {
     Device(DeviceId),
     /// Where a message stands.
     Entry(ConversationId, DeviceId, Seq),
+    /// What stands at a position and before it, so many entries in all.
+    Held(ConversationId, Position, u32),
     /// Whether the accounts that a session wants to let in exist.
     Accounts(SessionId),
     /// In how many conversations they are already.
@@ -391,6 +393,14 @@ impl<V: Verify> Log<V> {
                 self.meet(need, |facts| facts.absent = true)
             }
             (Need::Entry(..), Answer::Entry(place)) => self.meet(need, |facts| facts.place = Some(place)),
+            (Need::Held(_, through, count), Answer::Page { entries, .. }) => {
+                let whole = entries.len() == count as usize
+                    && entries.last().is_some_and(|last| last.position == through)
+                    && entries.windows(2).all(|pair| pair[0].position.next() == pair[1].position);
+                let hashes: Vec<_> = entries.iter().filter_map(|entry| entry.body.hash()).collect();
+                let held = if whole { Held::of(&hashes) } else { None };
+                self.meet(need, |facts| facts.held = Some(held));
+            }
             (Need::Counts(_), Answer::Counts(counts)) => {
                 self.meet(need, |facts| facts.counts = Some(counts.clone()))
             }

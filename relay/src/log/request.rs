@@ -2,7 +2,7 @@
 //! what decides them is loaded.
 
 use sotto_protocol::membership::{Action, Change, Membership, SignedChange};
-use sotto_protocol::relay::{ErrorCode, Event, Request};
+use sotto_protocol::relay::{ErrorCode, Event, Held, Request};
 use sotto_protocol::rest::DeviceRecord;
 use sotto_protocol::{
     AccountId, ConversationId, ConversationKind, DeviceId, Frame, LogEpoch, MembershipEpoch, Position,
@@ -88,6 +88,11 @@ impl<V: Verify> Log<V> {
             Need::Entry(conversation, device, seq) => {
                 self.load(Query::Entry { conversation, device, seq }, Purpose::Need(need))
             }
+            Need::Held(conversation, through, entries) => {
+                let (after, bytes) = (Position(through.0 - u64::from(entries)), usize::MAX);
+                let query = Query::Page { conversation, after, through, limit: entries as usize, bytes };
+                self.load(query, Purpose::Need(need));
+            }
             Need::Device(device) => self.look_up(LookUp::Device(device), Purpose::Need(need)),
             Need::Counts(session) => {
                 let accounts = self.entrants(session);
@@ -123,8 +128,8 @@ impl<V: Verify> Log<V> {
             Request::Authenticate { .. } => Step::Done,
             Request::Append { frame } => self.append(id, account, frame, facts),
             Request::Commit { change } => self.commit(id, account, device, change, facts),
-            Request::Subscribe { conversation, log_epoch, after } => {
-                self.subscribe(id, *conversation, *log_epoch, *after, facts)
+            Request::Subscribe { conversation, log_epoch, after, held } => {
+                self.subscribe(id, *conversation, *log_epoch, *after, *held, facts)
             }
             Request::Unsubscribe { conversation } => {
                 self.unsubscribe(id, *conversation);
@@ -348,6 +353,7 @@ impl<V: Verify> Log<V> {
         conversation: ConversationId,
         log_epoch: LogEpoch,
         after: Position,
+        held: Option<Held>,
         facts: &mut Facts,
     ) -> Step {
         let Some(session) = self.sessions.get(&id) else { return Step::Done };
@@ -380,7 +386,30 @@ impl<V: Verify> Log<V> {
                 self.refuse(id, ErrorCode::RateLimited, Some(conversation), why);
                 return Step::Done;
             }
-            return Step::Admitted(Wish::Bump { conversation, account, log_epoch, after });
+            let differs = false;
+            return Step::Admitted(Wish::Bump { conversation, account, log_epoch, after, held, differs });
+        }
+        let in_sight = |held: &Held| {
+            let before = after.0.checked_sub(u64::from(held.entries)).map(Position);
+            (1..=limits::MAX_HELD as u32).contains(&held.entries)
+                && before.is_some_and(|before| before.next() >= log.floor && before.next() >= joined)
+        };
+        if let Some(held) = held.filter(in_sight).filter(|_| log_epoch == current) {
+            let stored = match (log.recent_until(after, held.entries), facts.held) {
+                (Some(hash), _) => Some(hash),
+                (None, Some(hash)) => hash,
+                (None, None) => return Step::Wait(Need::Held(conversation, after, held.entries)),
+            };
+            // `None`: trimmed while it was looked up.
+            if stored.is_some_and(|stored| stored != held) {
+                if !facts.paid && !self.budget.take(device, self.now) {
+                    let why = "held: another entry stands there; too many such claims, try again later";
+                    self.refuse(id, ErrorCode::RateLimited, Some(conversation), why);
+                    return Step::Done;
+                }
+                let (held, differs) = (Some(held), true);
+                return Step::Admitted(Wish::Bump { conversation, account, log_epoch, after, held, differs });
+            }
         }
         let nothing_read = log_epoch == LogEpoch(0) && after == Position(0);
         if log_epoch < current && !nothing_read {

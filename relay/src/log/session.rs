@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sotto_protocol::relay::{EntryBody, ErrorCode, Event, RELAY_VERSION, Request};
+use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Held, RELAY_VERSION, Request};
 use sotto_protocol::{AccountId, ConversationId, DeviceId, Verify};
 
 use super::catch_up::{Subscription, Work};
@@ -60,6 +60,8 @@ pub(super) struct Facts {
     pub absent: bool,
     /// Where the message stands, if anywhere.
     pub place: Option<Option<Place>>,
+    /// The last entries up to a position, if they are all there.
+    pub held: Option<Option<Held>>,
     /// There is no such device.
     pub unknown_author: bool,
     /// Accounts that do not exist.

@@ -201,7 +201,12 @@ fn who_is_no_member_cannot_tell_a_conversation_from_none() {
     let requests = |conversation| {
         [
             Request::Append { frame: eve.frame(conversation, 1, "x") },
-            Request::Subscribe { conversation, log_epoch: sotto_protocol::LogEpoch(7), after: Position(9) },
+            Request::Subscribe {
+                conversation,
+                log_epoch: sotto_protocol::LogEpoch(7),
+                after: Position(9),
+                held: None,
+            },
             Request::Cursor { conversation, position: Position(1), receipt: None },
             Request::Ephemeral { conversation, sealed: Default::default() },
             Request::Commit {

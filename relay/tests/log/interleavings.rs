@@ -141,7 +141,12 @@ impl History {
         let client = &mut self.clients[who];
         // Only once the socket's earlier events are read: what it holds is where it starts.
         client.subscribed = true;
-        let request = Request::Subscribe { conversation: GROUP, log_epoch: LogEpoch(1), after: client.held };
+        let request = Request::Subscribe {
+            conversation: GROUP,
+            log_epoch: LogEpoch(1),
+            after: client.held,
+            held: None,
+        };
         self.world.request(client.session, request);
     }
 

@@ -124,6 +124,7 @@ fn what_follows_a_change_on_its_socket_waits_for_it() {
             conversation: GROUP,
             log_epoch: sotto_protocol::LogEpoch(0),
             after: Position(0),
+            held: None,
         },
     );
     world.settle();

@@ -304,8 +304,12 @@ fn a_socket_has_no_more_subscriptions_than_allowed() {
         random[..8].copy_from_slice(&(n as u64).to_be_bytes());
         ConversationId::group(random)
     };
-    let subscribe =
-        |conversation| Request::Subscribe { conversation, log_epoch: LogEpoch(0), after: Position(0) };
+    let subscribe = |conversation| Request::Subscribe {
+        conversation,
+        log_epoch: LogEpoch(0),
+        after: Position(0),
+        held: None,
+    };
     for n in 0..limits::MAX_SUBSCRIPTIONS {
         let action = crate::world::create(sotto_protocol::ConversationKind::Group, &[ann]);
         world.ask(a, Request::Commit { change: ann.change(id(n), 1, action) });

@@ -195,7 +195,12 @@ impl World {
     pub fn subscribe(&mut self, session: SessionId, epoch: u64, after: u64) -> Vec<Event> {
         self.ask(
             session,
-            Request::Subscribe { conversation: GROUP, log_epoch: LogEpoch(epoch), after: Position(after) },
+            Request::Subscribe {
+                conversation: GROUP,
+                log_epoch: LogEpoch(epoch),
+                after: Position(after),
+                held: None,
+            },
         )
     }
 

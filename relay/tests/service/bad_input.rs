@@ -111,6 +111,7 @@ async fn a_socket_that_never_reads_is_cut_off_and_the_others_are_unharmed() {
             conversation: ConversationId::group([9; 15]),
             log_epoch: LogEpoch(0),
             after: Position(0),
+            held: None,
         };
         cbor::encode_into(&request, &mut many);
     }
@@ -160,7 +161,8 @@ async fn ten_thousand_subscriptions_are_answered_one_by_one() {
         let mut random = [7; 15];
         random[..4].copy_from_slice(&n.to_be_bytes());
         let conversation = ConversationId::group(random);
-        let request = Request::Subscribe { conversation, log_epoch: LogEpoch(0), after: Position(0) };
+        let request =
+            Request::Subscribe { conversation, log_epoch: LogEpoch(0), after: Position(0), held: None };
         a.send(&request).await;
         let answer = a.next().await;
         assert!(

@@ -243,6 +243,7 @@ impl Client {
             conversation: GROUP,
             log_epoch: LogEpoch(u64::from(after > 0)),
             after: Position(after),
+            held: None,
         })
         .await;
     }
