@@ -869,6 +869,8 @@ pub struct ConversationStatus {
     pub head: Position,
     /// Own messages that neither the relay's log nor all other members' devices have yet.
     pub unacked: u64,
+    /// Own messages that the relay's log does not have yet, whoever else does.
+    pub unlogged: u64,
     /// Messages received that cannot be read.
     pub undecryptable: u64,
     /// The last own seq.

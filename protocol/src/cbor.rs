@@ -430,6 +430,7 @@ mod tests {
             conversation: crate::ConversationId([1; 16]),
             log_epoch: crate::LogEpoch(2),
             after: crate::Position(3),
+            held: None,
         };
         let good = encode(&good);
         let refused = |bytes: &[u8]| decode::<Request>(bytes, 1_000).unwrap_err().to_string();

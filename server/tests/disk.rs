@@ -150,7 +150,9 @@ async fn fill_the_log(writer: &Person, relay: Socket) {
     };
     assert!(detail.contains("nothing was stored"), "{detail}");
     let conversation = writer.writes(1, "").id().conversation;
-    relay.ask(&Request::Subscribe { conversation, log_epoch: LogEpoch(0), after: Position(0) }).await;
+    relay
+        .ask(&Request::Subscribe { conversation, log_epoch: LogEpoch(0), after: Position(0), held: None })
+        .await;
     let mut entries = 0;
     loop {
         match relay.next().await {

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // A test says what went wrong where it went wrong.
 
+mod chat;
 mod groups;
 mod harness;
 mod pairs;

@@ -162,3 +162,17 @@ fn a_group_is_renamed_and_left_and_its_history_stays() {
     }
     assert_eq!(texts_shown(&carol.history()), ["hello", "welcome back", "thanks"]);
 }
+
+#[test]
+fn both_began_and_one_writes_and_they_are_linked() {
+    let mut setup = Setup::signed_up(&["alice", "bob"]);
+    for (peer, other) in setup.peers.iter().zip(["bob", "alice"]) {
+        peer.call("direct", json!({ "handle": other }));
+    }
+    let begun = setup.peers[0].call("direct", json!({ "handle": "bob" }));
+    setup.set_conversation(&begun["conversation"]);
+    setup.peers[0].send("hello");
+    setup.peers[1].heard("it", |seen| seen.texts().any(|text| text == "hello"));
+    setup.wait_until_linked();
+    setup.judge();
+}

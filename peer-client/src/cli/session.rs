@@ -246,10 +246,7 @@ impl Session {
         let until = Instant::now() + patience;
         loop {
             let status = self.client.status().await?;
-            // What is left of a group that was left goes nowhere.
-            let views = self.client.conversations().await?;
-            let left = |id| views.iter().any(|conversation| conversation.id == id && !conversation.member);
-            let unlogged = status.conversations.iter().filter(|c| c.unacked > 0 && !left(c.id));
+            let unlogged = status.conversations.iter().filter(|c| c.unlogged > 0);
             let unlogged: Vec<_> = unlogged.map(|c| (c.id, c.last_seq)).collect();
             if status.server.up && status.relay.up && unlogged.is_empty() {
                 return Ok(Outcome::Done);

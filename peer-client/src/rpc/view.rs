@@ -127,6 +127,7 @@ pub fn status(status: &Status) -> Value {
                 "log_epoch": conversation.log_epoch,
                 "last_seq": conversation.last_seq,
                 "unacked": conversation.unacked,
+                "unlogged": conversation.unlogged,
                 "undecryptable": conversation.undecryptable,
             })
         })

@@ -482,6 +482,7 @@ impl Conversation {
             log_epoch: self.log.epoch,
             head: self.log.position,
             unacked: self.unacked(me, people),
+            unlogged: if self.member { self.unlogged_own(me) } else { 0 },
             undecryptable: self.undecryptable,
             last_seq: self.own.last,
         }

@@ -89,6 +89,17 @@ impl Conversation {
         self.own.displaced.is_empty() && self.own.last >= self.log.resume_at && !coming && !claimed
     }
 
+    /// Whether the other side waits to hear that this account accepts: it began the conversation too, and has said
+    /// nothing in it.
+    pub fn owes_acceptance(&self, ctx: &Ctx) -> bool {
+        self.own.last == Seq(0)
+            && !self.accepted_by.is_empty()
+            && self.member
+            && !self.is_request()
+            && !self.is_blocked(ctx.me.account, ctx.people)
+            && self.can_send(ctx.me, ctx.now())
+    }
+
     /// Numbers, seals and shows an own message. It leaves once it is durable.
     pub fn send(&mut self, ctx: &mut Ctx, body: Body) -> Result<MessageId, CommandError> {
         let waiting = self.own.last.0.saturating_sub(self.own_author(ctx.me).logged.0) as usize;

@@ -150,8 +150,17 @@ impl Peer {
             return Err(invalid("handle", "expected somebody else's"));
         }
         let id = ConversationId::direct(&self.me.account, &account);
-        if !self.conversations.contains_key(&id) {
-            self.create(id, ConversationKind::Direct, vec![self.me.account, account])?;
+        match self.conversations.get(&id) {
+            None => self.create(id, ConversationKind::Direct, vec![self.me.account, account])?,
+            // The other began it a moment ago and has said nothing: beginning it here as well agrees to it.
+            Some(begun) if begun.is_request() && !begun.announced => {
+                self.with(id, |conversation, ctx| {
+                    conversation.accept(ctx);
+                    conversation.announce(ctx);
+                });
+                self.presence_due = true;
+            }
+            Some(_) => {}
         }
         Ok(Some(Reply::Conversation(id)))
     }

@@ -18,7 +18,7 @@ use sotto_protocol::presence::{PresenceState, StatusText};
 use sotto_protocol::signal::{ClientMessage, PresenceChange};
 use sotto_protocol::{AccountId, ConversationId, DeviceId, Frame, Seq, cbor, limits};
 
-use crate::content::Content;
+use crate::content::{Body, Content};
 use crate::conversation::{Conversation, Ctx};
 use crate::effects::{Effects, Gated, PATIENCE};
 use crate::identity::Identity;
@@ -247,6 +247,7 @@ impl Peer {
         if std::mem::take(&mut self.presence_due) {
             self.tell_presence();
         }
+        self.say_accepted();
         self.release_held_sends();
         self.release_leaves();
         self.pump();
@@ -255,6 +256,19 @@ impl Peer {
             link.flush(&mut self.fx);
         }
         self.tell_paths();
+    }
+
+    /// Both began a conversation, and one has written: the other's acceptance is said, or there would be no link.
+    fn say_accepted(&mut self) {
+        let Self { fx, timers, me, people, verified, conversations, .. } = self;
+        let mut ctx = Ctx { fx, timers, me, people, verified };
+        for conversation in conversations.values_mut() {
+            // An outbox without a message is not full.
+            if conversation.owes_acceptance(&ctx) && conversation.send(&mut ctx, Body::Accept {}).is_ok() {
+                self.presence_due = true;
+                self.links_due = true;
+            }
+        }
     }
 
     /// Sends what conversations have ready.

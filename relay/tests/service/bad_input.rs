@@ -48,7 +48,8 @@ async fn malformed_frames_are_named_and_end_the_socket_alone() {
         assert!(!detail.is_empty());
     }
     let mut a = server.sign_in(&ann).await;
-    let subscribe = Request::Subscribe { conversation: GROUP, log_epoch: LogEpoch(0), after: Position(0) };
+    let subscribe =
+        Request::Subscribe { conversation: GROUP, log_epoch: LogEpoch(0), after: Position(0), held: None };
     let mut wrong = cbor::encode(&subscribe);
     *wrong.last_mut().unwrap() = 0xf5; // true, where `after` is a number
     a.send_raw(wrong).await;
@@ -208,7 +209,7 @@ async fn who_is_no_member_is_told_so_for_whatever_it_asks_and_nobody_else_hears_
     a.find(|event| matches!(event, Event::Live { .. })).await;
     let sealed = Blob::new(&b"typing"[..]).unwrap();
     for request in [
-        Request::Subscribe { conversation: GROUP, log_epoch: LogEpoch(0), after: Position(0) },
+        Request::Subscribe { conversation: GROUP, log_epoch: LogEpoch(0), after: Position(0), held: None },
         Request::Cursor { conversation: GROUP, position: Position(1), receipt: None },
         Request::Ephemeral { conversation: GROUP, sealed },
     ] {

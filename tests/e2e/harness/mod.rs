@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A program of this workspace, built beside this test, without the settings of whoever runs the test.
-fn program(name: &str) -> Command {
+pub fn program(name: &str) -> Command {
     let test = std::env::current_exe().expect("a test knows where it is");
     let path: PathBuf = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").join(name);
     assert!(

@@ -1,37 +1,20 @@
 //! `sotto chat` as people use it, with real processes: what it says at its end is true.
 
-#![allow(clippy::unwrap_used)]
-
 use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-/// Far more than anything here takes: it only ends what hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A program of this workspace, built beside this test, without the settings of whoever runs the test.
-fn program(name: &str) -> Command {
-    let test = std::env::current_exe().unwrap();
-    let path: PathBuf = test.ancestors().nth(2).unwrap().join(name);
-    assert!(
-        path.exists(),
-        "{} is not there: cargo build -p sotto-server -p sotto-peer-client",
-        path.display()
-    );
-    let mut command = Command::new(path);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SOTTO_")) {
-        command.env_remove(name);
-    }
-    command
-}
+use crate::harness::{Server, eventually, program};
 
 /// A process whose words are gathered; killed when dropped.
 struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     said: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -39,9 +22,9 @@ impl Process {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let said = Arc::<Mutex<String>>::default();
-        gather(child.stdout.take().unwrap(), &said);
-        gather(child.stderr.take().unwrap(), &said);
-        Self { stdin: child.stdin.take(), child, said }
+        let readers =
+            vec![gather(child.stdout.take().unwrap(), &said), gather(child.stderr.take().unwrap(), &said)];
+        Self { stdin: child.stdin.take(), child, said, readers }
     }
 
     fn said(&self) -> String {
@@ -52,15 +35,19 @@ impl Process {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// Waits until it says this, and reminds it now and then.
-    fn says(&mut self, words: &str, remind: Option<&str>) {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits until it says this.
+    fn says(&self, words: &str) {
+        eventually(words, || self.said().contains(words), || self.said());
+    }
+
+    /// Asks until the answer has this.
+    fn answers(&mut self, question: &str, words: &str) {
         while !self.said().contains(words) {
-            assert!(Instant::now() < deadline, "never {words:?}:\n{}", self.said());
-            if let Some(line) = remind {
-                self.types(line);
-            }
-            std::thread::sleep(Duration::from_millis(200));
+            self.types(question);
+            // Whatever it answers, it answers something.
+            let before = self.said();
+            eventually(question, || self.said() != before, || self.said());
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -68,8 +55,9 @@ impl Process {
     fn ends(mut self) -> (Option<i32>, String) {
         drop(self.stdin.take());
         let status = self.child.wait().unwrap();
-        // The last words are gathered a moment later.
-        std::thread::sleep(Duration::from_millis(200));
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
         (status.code(), self.said())
     }
 }
@@ -81,13 +69,13 @@ impl Drop for Process {
     }
 }
 
-fn gather(stream: impl Read + Send + 'static, said: &Arc<Mutex<String>>) {
+fn gather(stream: impl Read + Send + 'static, said: &Arc<Mutex<String>>) -> JoinHandle<()> {
     let said = Arc::clone(said);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             *said.lock().unwrap() += &format!("{line}\n");
         }
-    });
+    })
 }
 
 fn sotto(profile: &Path, arguments: &[&str]) -> Command {
@@ -98,30 +86,26 @@ fn sotto(profile: &Path, arguments: &[&str]) -> Command {
 
 #[test]
 fn what_the_other_side_has_is_not_said_to_be_in_the_outbox() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chat-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let mut command = program("sotto-server");
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.join("server"));
-    let mut server = Process::spawn(command);
-    server.says("listening on ", None);
-    let said = server.said();
-    let url = said.lines().find_map(|line| line.strip_prefix("listening on ")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let server = Server::start(&folder.join("server"));
     let (alice, bob) = (folder.join("alice"), folder.join("bob"));
     for (profile, handle) in [(&alice, "alice"), (&bob, "bob")] {
-        let output = sotto(profile, &["sign-up", "--server", url, "--handle", handle]).output().unwrap();
+        let output =
+            sotto(profile, &["sign-up", "--server", &server.url, "--handle", handle]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
     let mut bob = Process::spawn(sotto(&bob, &["chat", "@alice"]));
     let mut alice = Process::spawn(sotto(&alice, &["chat", "@bob"]));
     alice.types("hello");
-    bob.says("hello", None);
+    bob.says("hello");
     bob.types("hi");
-    alice.says("hi", None);
-    alice.says("direct", Some("/status"));
+    alice.says("hi");
+    alice.answers("/status", "direct");
     drop(server);
-    alice.says("not connected", None);
+    alice.says("not connected");
     alice.types("without the server");
-    bob.says("without the server", None);
+    bob.says("without the server");
     let (code, said) = alice.ends();
     assert!(said.contains("delivered directly; the server gets it with the next run"), "{said}");
     assert!(!said.contains("outbox, and"), "{said}");
@@ -129,5 +113,4 @@ fn what_the_other_side_has_is_not_said_to_be_in_the_outbox() {
     // Who has sent nothing has nothing to wait for.
     let (code, said) = bob.ends();
     assert_eq!(code, Some(0), "{said}");
-    std::fs::remove_dir_all(folder).unwrap();
 }
