@@ -336,3 +336,24 @@ fn changes_of_members_made_at_once_are_all_made() {
         assert_eq!(world.reply(index, id), Some(Ok(Reply::Done)), "peer {index}");
     }
 }
+
+#[test]
+fn an_offer_of_a_stranger_or_of_who_is_not_accepted_is_not_answered() {
+    let mut world = World::new(34, 3);
+    let Reply::Conversation(conversation) = world.run_command(0, Command::Direct { handle: handle(1) })
+    else {
+        panic!()
+    };
+    world.send(0, conversation, "please");
+    world.run(Duration::from_secs(5));
+    let before = world.connections_and_signals(1);
+    // Known, and waiting; and never heard of.
+    for from in [0, 2] {
+        world.offer_unasked(from, 1);
+        world.run(Duration::from_secs(1));
+        assert_eq!(world.connections_and_signals(1), before, "to peer {from}");
+    }
+    world.run_command(1, Command::Accept { conversation });
+    world.run(Duration::from_secs(5));
+    assert!(world.is_direct(1));
+}

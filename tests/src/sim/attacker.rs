@@ -177,6 +177,22 @@ impl World {
 
     /// An offer that a lying signaling server makes up in the name of one peer, for another.
     pub fn forge_offer(&mut self, in_the_name_of: usize, to: usize) {
+        // Any key but the right one.
+        self.offer(in_the_name_of, to, to);
+    }
+
+    /// A peer of a program of its own offers a link to one that did not ask for it.
+    pub fn offer_unasked(&mut self, from: usize, to: usize) {
+        self.offer(from, to, from);
+    }
+
+    /// How many RTCPeerConnections a peer has, and how many signals it has sent.
+    pub fn connections_and_signals(&self, index: usize) -> (usize, u64) {
+        let node = &self.nodes[index];
+        (node.connections.len(), node.traffic.signals)
+    }
+
+    fn offer(&mut self, in_the_name_of: usize, to: usize, signer: usize) {
         let (session, fingerprint) = (Nonce(self.random_id()), Hash(self.random_id()));
         let digits = fingerprint.0.map(|byte| format!("{byte:02X}")).join(":");
         let sdp = format!("v=0\r\na=fingerprint:sha-256 {digits}\r\n");
@@ -187,8 +203,7 @@ impl World {
         };
         let recipient = &self.nodes[to].identity;
         let claim = DescriptionClaim { kind, from, to: recipient.device, session, fingerprint, offer };
-        let key = &recipient.key;
-        // Any key but the right one.
+        let key = &self.nodes[signer].identity.key;
         let sdp = Text::new(sdp).unwrap();
         let description = SignedDescription::sign(&claim, sdp, |message| key.sign(message));
         let payload = Negotiation::Description { description }.to_payload();
