@@ -137,14 +137,14 @@ impl People {
     }
 
     /// Takes in a fetched account with its chain. A chain that does not extend the known one is refused: a server
-    /// that forgets a device, or a revocation, is lying.
+    /// that forgets a device, or a revocation, is lying. Answers whether anything is new.
     pub fn learn(
         &mut self,
         fx: &mut Effects,
         account: AccountId,
         handle: Handle,
         chain: Vec<SignedEntry>,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let devices = DeviceList::verify_chain(account, &chain, &Ed25519).map_err(|e| e.to_string())?;
         let known = self.contacts.get(&account);
         if known.is_some_and(|known| !chain.starts_with(&known.chain)) {
@@ -156,7 +156,7 @@ impl People {
         if changed {
             self.save(fx, account);
         }
-        Ok(())
+        Ok(changed)
     }
 
     pub fn set_blocked(&mut self, fx: &mut Effects, account: AccountId, blocked: bool) {

@@ -398,14 +398,34 @@ impl Conversation {
             let due = others
                 .into_iter()
                 .filter(|id| self.tail.get(id).is_some_and(old) && !self.refused.contains(id));
+            let mut pushed: BTreeMap<DeviceId, Seq> = BTreeMap::new();
             for id in due.take(limits::WINDOW as usize).collect::<Vec<_>>() {
-                if let Some(frame) = self.tail.get(&id).and_then(|message| message.frame.clone()) {
+                let Some(message) = self.tail.get(&id).filter(|_| self.may_follow(id, &pushed)) else {
+                    continue;
+                };
+                if let Some(frame) = message.frame.clone() {
                     relay.push(&Request::Append { frame });
+                    pushed.insert(id.0, id.1);
                 }
             }
         }
         self.arm_append_for_others(ctx);
         true
+    }
+
+    /// Whether what a message follows is logged, or on its way to the log in front of it. What is not held here, or what
+    /// the relay does not take, is not waited for. An own message is: it goes out in its own time, and a log that
+    /// had it after this one would show them so.
+    fn may_follow(&self, id: (DeviceId, Seq), pushed: &BTreeMap<DeviceId, Seq>) -> bool {
+        let content = self.tail.get(&id).and_then(|message| message.content.as_ref());
+        let deps = content.into_iter().flat_map(|content| content.deps.iter().copied());
+        deps.chain([(id.0, id.1.previous())]).all(|dep| {
+            let logged = self.authors.get(&dep.0).map_or(Seq(u64::MAX), |author| author.logged);
+            dep.1 <= logged
+                || pushed.get(&dep.0).is_some_and(|last| dep.1 <= *last)
+                || self.refused.contains(&dep)
+                || self.tail.get(&dep).is_none_or(|message| message.stage != Stage::Shown)
+        })
     }
 
     /// The relay has a frame at a position.

@@ -197,8 +197,9 @@ impl Peer {
 
     fn learn(&mut self, account: AccountId, handle: Handle, chain: Vec<SignedEntry>) {
         self.lookups.open.remove(&account);
-        if let Err(why) = self.people.learn(&mut self.fx, account, handle.clone(), chain) {
-            tracing::warn!(%account, why, "a device list was refused");
+        let learnt = self.people.learn(&mut self.fx, account, handle.clone(), chain);
+        if let Err(why) = &learnt {
+            tracing::warn!(%account, %why, "a device list was refused");
             self.fx.notify(Event::Alarm {
                 about: format!("@{handle}"),
                 advice: format!("The server shows devices that cannot be right ({why}). Do not write until that is cleared up with @{handle} in person."),
@@ -211,10 +212,12 @@ impl Peer {
             }
         }
         self.pump_all();
-        for conversation in self.conversations.values_mut() {
-            conversation.members_news |= conversation.membership.members.contains_key(&account);
+        if learnt == Ok(true) {
+            for conversation in self.conversations.values_mut() {
+                conversation.members_news |= conversation.membership.members.contains_key(&account);
+            }
+            self.fx.dirty = true;
         }
-        self.fx.dirty = true;
         self.links_due = true;
         let waiting = std::mem::take(&mut self.lookups.waiting);
         for (id, command, until) in waiting {
