@@ -4,7 +4,6 @@
 //! dearest step of a message's way, so frames made in one burst share one signature over the root of a Merkle
 //! tree (RFC 9162 §2.1 hashing), and each carries its path: a receiver checks the signature once a burst.
 
-use bytes::Bytes;
 use minicbor::{Decode, Encode};
 
 use crate::cbor::{self, Blob, Bounded, DecodeError};
@@ -135,8 +134,8 @@ impl Frame {
     }
 
     /// The frame as it travels and is stored.
-    pub fn to_bytes(&self) -> Bytes {
-        cbor::encode(self).into()
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::encode(self)
     }
 
     /// Parses a stored frame.
@@ -258,7 +257,7 @@ mod tests {
             let key = PublicKey([7; 32]);
             let frames = Frame::sign_all(bodies(count, &key), |message| digest(&key, message));
             let frame = &frames[which % count];
-            let mut bytes = frame.to_bytes().to_vec();
+            let mut bytes = frame.to_bytes();
             let bit = bit % (bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
             if let Ok(other) = Frame::from_bytes(&bytes) {

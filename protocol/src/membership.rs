@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use minicbor::{Decode, Encode};
 
 use crate::cbor::{self, Blob, Bounded};
@@ -127,8 +126,8 @@ impl SignedChange {
     }
 
     /// The change as it travels and is stored.
-    pub fn to_bytes(&self) -> Bytes {
-        cbor::encode(self).into()
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::encode(self)
     }
 }
 

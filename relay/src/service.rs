@@ -10,6 +10,7 @@ use axum::Router;
 use axum::routing::get;
 use sotto_protocol::UnixMillis;
 use sotto_protocol::relay::{ErrorCode, Event, Request};
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -283,8 +284,10 @@ impl Owner {
             match output {
                 Output::Write { token, batch } => {
                     let (shared, store) = (self.shared.clone(), self.store.clone());
-                    tokio::spawn(async move {
-                        let result = write(&*store, &batch, &shared.metrics).await;
+                    let runtime = Handle::current();
+                    // On a thread of its own: between its statements it does not queue behind the sockets' work.
+                    tokio::task::spawn_blocking(move || {
+                        let result = runtime.block_on(write(&*store, &batch, &shared.metrics));
                         reply(&shared, Input::Committed { token, result });
                     });
                 }

@@ -160,7 +160,7 @@ impl Record {
     }
 
     /// As it is stored.
-    pub fn to_bytes(&self) -> bytes::Bytes {
+    pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Message(frame, _) => frame.to_bytes(),
             Self::Membership(change) => change.to_bytes(),

@@ -3,6 +3,7 @@
 //! A statement costs about 20 µs on its way through sqlx, so rows go in many to a statement. Their number is one of
 //! [`CHUNKS`], so that each statement is prepared once.
 
+mod checkpoint;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -13,11 +14,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sotto_protocol::ConversationId;
-use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
     SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{AssertSqlSafe, Connection as _};
+
+use checkpoint::Checkpoints;
 
 use super::{
     Answer, Batch, BumpRow, ConversationRow, CursorRow, EntryRow, MemberRow, Query, Record, SenderRow, Store,
@@ -44,6 +47,7 @@ type Sql<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    checkpoints: Checkpoints,
 }
 
 impl SqliteStore {
@@ -55,19 +59,22 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            .pragma("wal_autocheckpoint", "0") // `checkpoints` does it.
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await;
         let writer = writer.map_err(database)?;
         migrate(&writer, path).await?;
+        let checkpoints = Checkpoints::open(options.clone()).await.map_err(database)?;
         let options = options.read_only(true).create_if_missing(false);
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await;
-        Ok(Self { writer, readers: readers.map_err(database)? })
+        Ok(Self { writer, readers: readers.map_err(database)?, checkpoints })
     }
 
     /// Closes all connections; the last one folds the WAL into the file.
     pub async fn close(&self) {
         self.readers.close().await;
+        self.checkpoints.close().await;
         self.writer.close().await;
     }
 }
@@ -101,9 +108,13 @@ async fn number_of(connection: &mut SqliteConnection, sql: &'static str) -> Resu
 #[async_trait]
 impl Store for SqliteStore {
     async fn write(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
-        write_rows(&mut transaction, batch).await.map_err(database)?;
-        transaction.commit().await.map_err(database)
+        let mut connection = self.writer.acquire().await.map_err(database)?;
+        self.checkpoints.before_write(&mut connection).await.map_err(database)?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
+        let bodies = write_rows(&mut transaction, batch).await.map_err(database)?;
+        transaction.commit().await.map_err(database)?;
+        self.checkpoints.after_write(batch.rows(), bodies);
+        Ok(())
     }
 
     async fn read(&self, query: &Query) -> Result<Answer, StoreError> {
@@ -112,78 +123,84 @@ impl Store for SqliteStore {
     }
 }
 
-async fn write_rows(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+/// Answers how many bytes the entries' bodies have.
+async fn write_rows(connection: &mut SqliteConnection, batch: &Batch) -> Result<u64, sqlx::Error> {
     // Encoded once: its length counts for retention, and then it is bound.
-    let bodies: Vec<_> = batch.entries.iter().map(|entry| entry.record.to_bytes()).collect();
+    let bodies: Vec<Vec<u8>> = batch.entries.iter().map(|entry| entry.record.to_bytes()).collect();
     let mut sizes: BTreeMap<ConversationId, i64> = BTreeMap::new();
     for (entry, body) in batch.entries.iter().zip(&bodies) {
         *sizes.entry(entry.conversation).or_default() += body.len() as i64;
     }
-    let conversations: Vec<(ConversationRow, i64)> = batch
-        .conversations
-        .iter()
-        .map(|row| (row.clone(), sizes.get(&row.conversation).copied().unwrap_or(0)))
-        .collect();
-    let entries: Vec<(&EntryRow, bytes::Bytes)> = batch.entries.iter().zip(bodies).collect();
-    insert(connection, &CONVERSATION, &conversations).await?;
-    insert(connection, &entry(), &entries).await?;
-    insert(connection, &SENDER, &batch.senders).await?;
+    let bytes = bodies.iter().map(|body| body.len() as u64).sum();
+    let conversations =
+        batch.conversations.iter().map(|row| (row, sizes.get(&row.conversation).copied().unwrap_or(0)));
+    insert(connection, &conversation(), conversations).await?;
+    insert(connection, &entry(), batch.entries.iter().zip(bodies)).await?;
+    insert(connection, &sender(), batch.senders.iter()).await?;
     for member in &batch.members {
         write_member(connection, member).await?;
     }
-    insert(connection, &CURSOR, &batch.cursors).await?;
+    insert(connection, &cursor(), batch.cursors.iter()).await?;
     for bump in &batch.bumps {
         write_bumps(connection, bump).await?;
     }
     for trim in &batch.trims {
         write_trim(connection, trim).await?;
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// How rows of one kind are inserted.
-struct Insert<T: ?Sized> {
+struct Insert<T> {
     before: &'static str,
     columns: usize,
     after: &'static str,
-    bind: for<'q> fn(Sql<'q>, &'q T) -> Sql<'q>,
+    bind: for<'q> fn(Sql<'q>, T) -> Sql<'q>,
 }
 
+impl<T> Insert<T> {
+    /// The statement for as many of the rows as one takes; `None` once there are none.
+    fn next(&self, rows: &mut impl ExactSizeIterator<Item = T>) -> Option<Sql<'static>> {
+        let size = CHUNKS.into_iter().find(|size| *size <= rows.len())?;
+        let row = format!("({})", vec!["?"; self.columns].join(","));
+        let values = vec![row.as_str(); size].join(",");
+        let text = format!("{} VALUES {values} {}", self.before, self.after);
+        Some(rows.by_ref().take(size).fold(sqlx::query(AssertSqlSafe(text)), self.bind))
+    }
+}
+
+/// While one statement runs on the connection's thread, the next one is made on this.
 async fn insert<T>(
     connection: &mut SqliteConnection,
     how: &Insert<T>,
-    mut rows: &[T],
+    mut rows: impl ExactSizeIterator<Item = T>,
 ) -> Result<(), sqlx::Error> {
-    for size in CHUNKS {
-        while rows.len() >= size {
-            let (chunk, rest) = rows.split_at(size);
-            rows = rest;
-            let row = format!("({})", vec!["?"; how.columns].join(","));
-            let values = vec![row.as_str(); size].join(",");
-            let text = format!("{} VALUES {values} {}", how.before, how.after);
-            let sql = chunk.iter().fold(sqlx::query(AssertSqlSafe(text)), how.bind);
-            sql.execute(&mut *connection).await?;
-        }
+    let mut next = how.next(&mut rows);
+    while let Some(sql) = next {
+        let (done, made) = tokio::join!(sql.execute(&mut *connection), async { how.next(&mut rows) });
+        done?;
+        next = made;
     }
     Ok(())
 }
 
-const CONVERSATION: Insert<(ConversationRow, i64)> = Insert {
-    before: "INSERT INTO conv (id, log_epoch, head, membership, bytes)",
-    columns: 5,
-    after: "ON CONFLICT (id) DO UPDATE SET log_epoch = excluded.log_epoch, head = excluded.head, \
-            membership = excluded.membership, bytes = bytes + excluded.bytes",
-    bind: |sql, (row, bytes)| {
-        sql.bind(&row.conversation.0[..])
-            .bind(number(row.log_epoch.0))
-            .bind(number(row.head.0))
-            .bind(number(row.membership.0))
-            .bind(*bytes)
-    },
-};
+fn conversation<'a>() -> Insert<(&'a ConversationRow, i64)> {
+    Insert {
+        before: "INSERT INTO conv (id, log_epoch, head, membership, bytes)",
+        columns: 5,
+        after: "ON CONFLICT (id) DO UPDATE SET log_epoch = excluded.log_epoch, head = excluded.head, \
+                membership = excluded.membership, bytes = bytes + excluded.bytes",
+        bind: |sql, (row, bytes)| {
+            sql.bind(row.conversation.0.to_vec())
+                .bind(number(row.log_epoch.0))
+                .bind(number(row.head.0))
+                .bind(number(row.membership.0))
+                .bind(bytes)
+        },
+    }
+}
 
-/// Entries are many: they are borrowed, not copied.
-fn entry<'a>() -> Insert<(&'a EntryRow, bytes::Bytes)> {
+fn entry<'a>() -> Insert<(&'a EntryRow, Vec<u8>)> {
     Insert {
         before: "INSERT INTO entry (conv, pos, device, seq, hash, body, logged_at)",
         columns: 7,
@@ -193,37 +210,43 @@ fn entry<'a>() -> Insert<(&'a EntryRow, bytes::Bytes)> {
                 Record::Message(frame, hash) => Some((frame.body(), hash)),
                 Record::Membership(_) => None,
             };
-            sql.bind(&row.conversation.0[..])
+            sql.bind(row.conversation.0.to_vec())
                 .bind(number(row.position.0))
-                .bind(message.map(|(body, _)| &body.device.0[..]))
+                .bind(message.map(|(body, _)| body.device.0.to_vec()))
                 .bind(message.map(|(body, _)| number(body.seq.0)))
-                .bind(message.map(|(_, hash)| &hash.0[..]))
-                .bind(&body[..])
+                .bind(message.map(|(_, hash)| hash.0.to_vec()))
+                .bind(body)
                 .bind(number(row.logged_at.0))
         },
     }
 }
 
-const SENDER: Insert<SenderRow> = Insert {
-    before: "INSERT INTO sender (conv, device, last_seq)",
-    columns: 3,
-    after: "ON CONFLICT (conv, device) DO UPDATE SET last_seq = excluded.last_seq",
-    bind: |sql, row| sql.bind(&row.conversation.0[..]).bind(&row.device.0[..]).bind(number(row.last_seq.0)),
-};
+fn sender<'a>() -> Insert<&'a SenderRow> {
+    Insert {
+        before: "INSERT INTO sender (conv, device, last_seq)",
+        columns: 3,
+        after: "ON CONFLICT (conv, device) DO UPDATE SET last_seq = excluded.last_seq",
+        bind: |sql, row| {
+            sql.bind(row.conversation.0.to_vec()).bind(row.device.0.to_vec()).bind(number(row.last_seq.0))
+        },
+    }
+}
 
-const CURSOR: Insert<CursorRow> = Insert {
-    before: "INSERT INTO cursor (conv, device, account, pos, receipt)",
-    columns: 5,
-    after: "ON CONFLICT (conv, device) DO UPDATE SET account = excluded.account, pos = excluded.pos, \
-            receipt = excluded.receipt",
-    bind: |sql, row| {
-        sql.bind(&row.conversation.0[..])
-            .bind(&row.device.0[..])
-            .bind(&row.account.0[..])
-            .bind(number(row.position.0))
-            .bind(row.receipt.as_deref())
-    },
-};
+fn cursor<'a>() -> Insert<&'a CursorRow> {
+    Insert {
+        before: "INSERT INTO cursor (conv, device, account, pos, receipt)",
+        columns: 5,
+        after: "ON CONFLICT (conv, device) DO UPDATE SET account = excluded.account, pos = excluded.pos, \
+                receipt = excluded.receipt",
+        bind: |sql, row| {
+            sql.bind(row.conversation.0.to_vec())
+                .bind(row.device.0.to_vec())
+                .bind(row.account.0.to_vec())
+                .bind(number(row.position.0))
+                .bind(row.receipt.as_ref().map(|receipt| receipt.to_vec()))
+        },
+    }
+}
 
 async fn write_member(connection: &mut SqliteConnection, row: &MemberRow) -> Result<(), sqlx::Error> {
     let sql = match row.joined {

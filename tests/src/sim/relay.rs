@@ -287,7 +287,7 @@ impl World {
 
     /// The frame with one byte changed, if it still is one.
     pub(super) fn damage(&mut self, frame: &Frame) -> Option<Frame> {
-        let mut bytes = frame.to_bytes().to_vec();
+        let mut bytes = frame.to_bytes();
         let at = self.below(bytes.len() as u64) as usize;
         bytes[at] ^= 1 << self.below(8);
         Frame::from_bytes(&bytes).ok().filter(|damaged| damaged != frame && damaged.id() == frame.id())

@@ -163,3 +163,41 @@ async fn a_stored_body_that_is_no_frame_is_reported_not_sent() {
     };
     assert!(matches!(store.read(&query).await, Err(StoreError::Corrupt { what: "entry.body", .. })));
 }
+
+/// SQLite's own checkpoints are off; small transactions alone must not make the write-ahead log grow for ever.
+#[tokio::test]
+async fn the_write_ahead_log_is_folded_in_beside_the_writes() {
+    let (folder, store) = open().await;
+    let row = conversation(1);
+    store.write(&Batch { conversations: vec![row.clone()], ..Batch::default() }).await.unwrap();
+    let cursor = |position| CursorRow {
+        conversation: row.conversation,
+        device: sotto_protocol::DeviceId([7; 16]),
+        account: sotto_protocol::AccountId([7; 32]),
+        position: sotto_protocol::Position(position),
+        receipt: None,
+    };
+    for position in 0..2_000 {
+        store.write(&Batch { cursors: vec![cursor(position)], ..Batch::default() }).await.unwrap();
+        store.checkpoints.idle().await;
+    }
+    let wal = std::fs::metadata(folder.path().join("relay.db-wal")).unwrap().len();
+    // A page at least for each write, if it were never started over.
+    assert!(wal < 1_000 * 4_096, "{wal} bytes");
+}
+
+/// Writes that never pause keep the WAL from starting over, until the writer does it.
+#[tokio::test]
+async fn the_writer_starts_over_a_write_ahead_log_that_is_too_large() {
+    let (folder, store) = open().await;
+    let row = conversation(1);
+    store.write(&Batch { conversations: vec![row.clone()], ..Batch::default() }).await.unwrap();
+    store.checkpoints.owe();
+    store.write(&Batch { conversations: vec![row], ..Batch::default() }).await.unwrap();
+    let size = || std::fs::metadata(folder.path().join("relay.db-wal")).unwrap().len();
+    let before = size();
+    for n in 2..4 {
+        store.write(&Batch { conversations: vec![conversation(n)], ..Batch::default() }).await.unwrap();
+    }
+    assert_eq!(size(), before, "the file is written from its beginning");
+}
