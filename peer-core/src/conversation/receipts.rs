@@ -9,7 +9,7 @@ use sotto_protocol::{DeviceId, Seq, limits};
 use super::{Conversation, Ctx};
 use crate::content::Receipt;
 use crate::effects::{Effects, id_in};
-use crate::io::{Event, ReceiptState, Table};
+use crate::io::{Event, Notification, Output, ReceiptState, Table};
 use crate::peer::relay_out::RelayOut;
 use crate::seal;
 use crate::store::author_key;
@@ -94,7 +94,8 @@ impl Conversation {
         self.owe_receipt_event(fx, from, state, seq);
     }
 
-    /// The user hears of it with the next write: one event for as much as happened by then.
+    /// The user hears of it at the end of this turn, since it is durable where it happened. If notifications are kept, it
+    /// is with the next write: one for as much as happened by then.
     pub(super) fn owe_receipt_event(
         &mut self,
         fx: &mut Effects,
@@ -106,10 +107,22 @@ impl Conversation {
         self.touch(fx);
     }
 
+    /// Tells what is owed, unless a write is to keep it.
+    pub fn tell_receipts(&mut self, ctx: &mut Ctx) {
+        if !ctx.fx.keep_events {
+            self.emit_receipts(ctx);
+        }
+    }
+
     pub(super) fn emit_receipts(&mut self, ctx: &mut Ctx) {
         for ((device, state), seq) in std::mem::take(&mut self.receipt_events) {
             let id = id_in(self.id, (ctx.me.device, seq));
-            ctx.fx.notify(Event::Receipt { id, device, state });
+            let event = Event::Receipt { id, device, state };
+            if ctx.fx.keep_events {
+                ctx.fx.notify(event);
+            } else {
+                ctx.fx.now(Output::Event(Notification { sequence: 0, event }));
+            }
         }
     }
 

@@ -11,7 +11,8 @@ use super::{ConversationView, LinkPath, MessageView, Socket};
 /// A notification with its number; the numbers of a profile have no holes and are never used again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notification {
-    /// Its number; 0 for what is worth knowing only now (typing, presence, paths, timeline), which is never kept.
+    /// Its number; 0 for what is worth knowing only now (typing, presence, paths, timeline), which is never kept, and for
+    /// receipts if notifications are not kept.
     pub sequence: u64,
     /// What happened.
     pub event: Event,

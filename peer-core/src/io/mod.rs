@@ -152,6 +152,6 @@ pub enum Output {
         /// The answer.
         result: Result<Reply, CommandError>,
     },
-    /// Something the user may want to know. What it says is durable.
+    /// Something the user may want to know. What it says is durable: here, or for a receipt where it happened.
     Event(Notification),
 }

@@ -276,6 +276,7 @@ impl Peer {
         let Self { fx, timers, me, people, verified, conversations, relay, links, policy, .. } = self;
         let mut ctx = Ctx { fx, timers, me, people, verified };
         for (id, conversation) in conversations.iter_mut() {
+            conversation.tell_receipts(&mut ctx);
             if !std::mem::take(&mut conversation.pump) {
                 continue;
             }
