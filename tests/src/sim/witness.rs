@@ -30,6 +30,11 @@ impl Witness {
         self.lists.get(&conversation).map_or(&[], Vec::as_slice)
     }
 
+    /// Its process ended: receipts that it was told of and did not store are told again.
+    pub fn start_anew(&mut self) {
+        self.receipts.clear();
+    }
+
     pub fn take(&mut self, index: usize, event: Event) {
         match event {
             Event::Message(view) => {

@@ -177,6 +177,7 @@ impl World {
         node.signal = false;
         node.connections.clear();
         node.replies.clear();
+        node.witness.start_anew();
         self.judge.forget_unanswered(index);
         self.end_relay_session(index);
         let later = Duration::from_millis(200 + self.below(4_000));
