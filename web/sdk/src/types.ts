@@ -163,6 +163,7 @@ export type SottoEvent = { [E in keyof Events]: { type: E; value: Events[E] } }[
  * - `storage-full`, `storage-blocked` (another tab keeps an older version open), `storage-newer` (written by a newer
  *   version), `storage-closed` (cleared or closed under the page), `storage-failed`: the store cannot be used.
  * - `unsupported`: the browser lacks something that is needed; `message` says what.
+ * - `lagging`: an iterator of `events()` was not read for too long.
  */
 export type ErrorKind =
   | 'invalid-params'
@@ -185,7 +186,8 @@ export type ErrorKind =
   | 'storage-newer'
   | 'storage-closed'
   | 'storage-failed'
-  | 'unsupported';
+  | 'unsupported'
+  | 'lagging';
 
 /** The last argument of each method. */
 export interface CallOptions {
