@@ -91,7 +91,10 @@ fn the_smallest_encoding_that_the_client_accepts_is_sent() {
         assert_eq!(text(&answer, "content-encoding"), encoding, "{path} for {accepted}");
         assert_eq!(text(&answer, "vary"), "accept-encoding");
     }
-    assert!(app().answer(&ask("GET", "/index.html.br", &[])).is_none(), "an encoding is not a file of its own");
+    assert!(
+        app().answer(&ask("GET", "/index.html.br", &[])).is_none(),
+        "an encoding is not a file of its own"
+    );
 }
 
 #[test]
@@ -102,7 +105,9 @@ fn places_in_the_app_are_answered_with_its_page_to_browsers_only() {
         assert_eq!(text(&page, "cache-control"), "no-cache");
         assert!(app().answer(&ask("GET", place, &[("accept", "*/*")])).is_none(), "{place} for a program");
     }
-    for other in ["/v1/nothing", "/v1", "/docs", "/docs/x", "/assets/gone-5e6f.js", "/assets/gone", "/gone.js"] {
+    for other in
+        ["/v1/nothing", "/v1", "/docs", "/docs/x", "/assets/gone-5e6f.js", "/assets/gone", "/gone.js"]
+    {
         assert!(app().answer(&ask("GET", other, &[BROWSER])).is_none(), "{other}");
     }
 }
@@ -133,7 +138,7 @@ fn every_file_is_answered_with_the_strict_policy_workers_too() {
             "base-uri 'none'",
             "form-action 'none'",
             "require-trusted-types-for 'script'",
-            "trusted-types solid-template sotto-worker",
+            "trusted-types solid-template sotto sotto-shell",
         ] {
             assert!(directives.contains(&directive), "{path}: no {directive} in {policy}");
         }
@@ -166,7 +171,8 @@ fn the_program_serves_what_it_was_built_with() {
     let mut server = Running::start(data.path(), &[]);
     let page = server.get("/", &[BROWSER]);
     has(&page, "content-type: text/html");
-    for header in ["x-content-type-options: nosniff", "referrer-policy: no-referrer", "x-frame-options: deny"] {
+    for header in ["x-content-type-options: nosniff", "referrer-policy: no-referrer", "x-frame-options: deny"]
+    {
         has(&page, header);
     }
     if WebApp::embedded().is_built() {

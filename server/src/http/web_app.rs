@@ -17,7 +17,7 @@ use super::problem::problem;
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; \
      connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types solid-template sotto-worker",
+     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types solid-template sotto sotto-shell",
 );
 /// Beside what every answer of this server has (`requests`).
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
@@ -89,7 +89,9 @@ impl WebApp {
         let mut encoded: HashMap<String, [Option<Representation>; ENCODINGS.len()]> = HashMap::new();
         for (place, (_, ending)) in ENCODINGS.iter().enumerate() {
             for path in &paths {
-                if let Some(plain) = path.strip_suffix(ending).filter(|plain| paths.iter().any(|p| p == plain)) {
+                if let Some(plain) =
+                    path.strip_suffix(ending).filter(|plain| paths.iter().any(|p| p == plain))
+                {
                     encoded.entry(plain.to_owned()).or_default()[place] = all.remove(path);
                 }
             }
@@ -207,7 +209,8 @@ fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, f3
     values.flat_map(|value| value.split(',')).map(|member| {
         let mut parts = member.split(';').map(str::trim);
         let value = parts.next().unwrap_or_default();
-        let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
+        let quality =
+            parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
         (value, quality)
     })
 }
