@@ -8,6 +8,7 @@ export default defineConfig({
   plugins: [trustedTemplates(), solid(), offlineShell()],
   build: {
     target: 'es2022',
+    cssTarget: ['chrome123', 'firefox121', 'safari17.5'], // light-dark() as it is
     assetsInlineLimit: 0, // no data: URLs, which the CSP refuses
     modulePreload: { polyfill: false },
   },

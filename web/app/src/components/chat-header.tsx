@@ -70,17 +70,13 @@ function ReachButton(props: { handle: string }) {
   const now = () => reach(props.handle);
   const time = () => (now() === 'direct' ? roundTrip(links(props.handle)) : undefined);
   return (
-    <button
-      type="button"
-      class={`reach-button is-${now()}`}
-      onClick={() => openPanel('details')}
-      aria-label={`${REACH_WORDS[now()]}. Show the path`}
-    >
+    <button type="button" class={`reach-button is-${now()}`} onClick={() => openPanel('details')}>
       <Icon name={now()} />
       <span class="reach-words">
         {REACH_WORDS[now()]}
         <Show when={time()}>{(ms) => <span class="reach-time">{ms()}</span>}</Show>
       </span>
+      <span class="hidden">: show the path</span>
     </button>
   );
 }

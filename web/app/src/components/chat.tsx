@@ -19,7 +19,7 @@ export function Chat(props: { conversation: string }) {
   return (
     <Show when={of()}>
       {(now) => (
-        <main class="chat">
+        <section class="chat" aria-label="Conversation">
           <ChatHeader of={now()} />
           <MessageList of={now()} timeline={timeline} toEnd={toEnd()} />
           <TypingLine conversation={id} />
@@ -42,7 +42,7 @@ export function Chat(props: { conversation: string }) {
           <Show when={!now().request && !now().blocked && now().member}>
             <Composer conversation={id} onSent={() => setToEnd((count) => count + 1)} />
           </Show>
-        </main>
+        </section>
       )}
     </Show>
   );

@@ -7,7 +7,7 @@ import { Mark } from './logo.tsx';
 export function Empty(props: { missing: boolean }) {
   const nobody = () => loaded() && chats().length + requests().length === 0;
   return (
-    <main class="empty-pane">
+    <section class="empty-pane">
       <Show when={props.missing} fallback={<Choose first={nobody()} />}>
         <h2>This conversation is not here</h2>
         <p class="quiet">It may belong to another account or browser.</p>
@@ -15,7 +15,7 @@ export function Empty(props: { missing: boolean }) {
           Back to your chats
         </button>
       </Show>
-    </main>
+    </section>
   );
 }
 

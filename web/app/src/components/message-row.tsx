@@ -1,6 +1,7 @@
 import { For, Show } from 'solid-js';
 import type { Conversation, Message } from 'sotto';
 import { gapsBetween } from '../state/gaps.ts';
+import { hue } from '../words/names.ts';
 import { day, sameDay, timeOfDay } from '../words/time.ts';
 import { Marks } from './marks.tsx';
 import { Avatar, Name } from './name.tsx';
@@ -53,19 +54,19 @@ export function MessageRow(props: Props) {
           </Show>
           <div class="bubble">
             <Show when={!joinsBefore()}>
-              <p class="author" classList={{ hidden: !props.group || props.message.own }}>
+              <p class="author" classList={{ hidden: !props.group || props.message.own }} style={{ '--hue': String(hue(props.message.from)) }}>
                 <Name of={props.message.own ? 'You' : props.message.from} />
               </p>
             </Show>
-            <p class="text" dir="auto">
-              {props.message.text}
-            </p>
-            <span class="foot">
-              <time datetime={new Date(props.message.sent_at).toISOString()}>{timeOfDay(props.message.sent_at)}</time>
-              <Show when={props.message.own}>
-                <Marks of={props.message} />
-              </Show>
-            </span>
+            <div class="body" dir="auto">
+              <span class="text">{props.message.text}</span>
+              <span class="foot">
+                <time dir="ltr" datetime={new Date(props.message.sent_at).toISOString()}>{timeOfDay(props.message.sent_at)}</time>
+                <Show when={props.message.own}>
+                  <Marks of={props.message} />
+                </Show>
+              </span>
+            </div>
           </div>
         </article>
       </Show>

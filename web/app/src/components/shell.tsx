@@ -24,7 +24,7 @@ export function Shell() {
     document.title = unreadInAll() ? `(${unreadInAll()}) Sotto` : 'Sotto';
   });
   return (
-    <div class="shell" classList={{ 'is-open': current() !== undefined }}>
+    <main class="shell" classList={{ 'is-open': current() !== undefined }}>
       <Banners />
       <Sidebar />
       <Show when={chosen()?.conversation} keyed fallback={<Empty missing={current() !== undefined && loaded()} />}>
@@ -48,6 +48,6 @@ export function Shell() {
         </Match>
         <Match when={panel() === 'details' && chosen()}>{(each) => <Details of={each()} />}</Match>
       </Switch>
-    </div>
+    </main>
   );
 }

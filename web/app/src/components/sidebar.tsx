@@ -16,11 +16,13 @@ export function Sidebar() {
 
   return (
     <nav class="sidebar" aria-label="Chats">
+      <h1 class="hidden">Chats</h1>
       <header class="sidebar-head">
-        <button type="button" class="me" onClick={() => openPanel('settings')} aria-label={`Settings of @${me()?.handle}`}>
+        <button type="button" class="me" onClick={() => openPanel('settings')}>
           <Avatar name={me()?.handle ?? ''} />
           <span class="me-name">
             <Name of={me()?.handle ?? ''} />
+            <span class="hidden">, settings</span>
           </span>
         </button>
         <button type="button" class="icon-button" aria-label="New group" title="New group" onClick={() => openPanel('new-group')}>

@@ -49,7 +49,7 @@ export function SignUp() {
       <form ref={form} class="card" onSubmit={submit} novalidate>
         <Mark />
         <h1>Choose a handle</h1>
-        <p class="quiet">It is how people find you on {location.host}. No e-mail, no phone number, no password.</p>
+        <p class="quiet">It is how people find you on {location.host}. No email, no phone number, no password.</p>
         <Field
           id="handle"
           label="Handle"
