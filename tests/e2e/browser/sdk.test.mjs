@@ -1,0 +1,260 @@
+// The SDK in real Chromium against a real server.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { blankPage, call, openTab, pause, raise, texts, until } from './sdk-stage.mjs';
+
+let stage;
+before(async () => {
+  stage = await raise();
+});
+after(() => stage?.close());
+
+/** Two people who have accepted each other, and their conversation. */
+async function pair(one, other) {
+  const [alice, bob] = await Promise.all([stage.person(), stage.person()]);
+  const [a, b] = await Promise.all([alice.tab(), bob.tab()]);
+  await Promise.all([call(a, 'signUp', { handle: one }), call(b, 'signUp', { handle: other })]);
+  const conversation = await call(a, 'direct', other);
+  await call(a, 'send', conversation, 'hello');
+  await until('the request', async () => (await call(b, 'conversations')).length === 1);
+  await call(b, 'accept', conversation);
+  return { alice, bob, a, b, conversation };
+}
+
+const isDirect = async (page) => {
+  const { links } = await call(page, 'status');
+  return links.some(({ path, state }) => path === 'direct' && state === 'valid');
+};
+
+test('two browsers sign up and chat directly, both ways', async () => {
+  const { alice, bob, a, b, conversation } = await pair('ann', 'ben');
+  await until('a direct link', async () => (await isDirect(a)) && (await isDirect(b)));
+  for (let i = 0; i < 20; i += 1) {
+    await call(a, 'send', conversation, `a${i}`);
+    await call(b, 'send', conversation, `b${i}`);
+  }
+  const [atA, atB] = await until('all of it', async () => {
+    const both = await Promise.all([texts(a, conversation), texts(b, conversation)]);
+    return both.every((list) => list.length === 41) && JSON.stringify(both[0]) === JSON.stringify(both[1]) && both;
+  });
+  assert.deepEqual(atA, atB);
+  assert.deepEqual(
+    atA.filter((line) => line.startsWith('ben')),
+    Array.from({ length: 20 }, (_, i) => `ben: b${i}`),
+  );
+  await alice.context.close();
+  await bob.context.close();
+});
+
+test('the second tab follows: it reads, sends and hears everything', async () => {
+  const { alice, bob, a, b, conversation } = await pair('cat', 'dan');
+  const second = await alice.tab();
+  assert.equal(await second.evaluate(() => window.sotto.identity.handle), 'cat');
+  assert.match(await call(second, 'send', conversation, 'from the second tab'), /\/2$/);
+  await until('it at the other', async () => (await texts(b, conversation)).includes('cat: from the second tab'));
+  await call(b, 'send', conversation, 'to both');
+  for (const page of [a, second]) {
+    await page.waitForFunction(() =>
+      window.seen.some(({ type, value }) => type === 'message' && value.text === 'to both'),
+    );
+  }
+  assert.equal((await call(second, 'send', conversation, '')).kind, 'invalid-params');
+  await alice.context.close();
+  await bob.context.close();
+});
+
+/** Sends a burst from a tab, noting which sends were answered and how. */
+const burst = (page, conversation, count) =>
+  page.evaluate(
+    ([conversation, count]) => {
+      window.outcome = [];
+      window.burst = (async () => {
+        for (let i = 0; i < count; i += 1) {
+          await window.sotto.send(conversation, `m${i}`).then(
+            () => window.outcome.push([i, 'sent']),
+            (error) => window.outcome.push([i, error.kind]),
+          );
+        }
+        return window.outcome;
+      })();
+    },
+    [conversation, count],
+  );
+
+/** What was answered arrived once and in order; of what was not, at most once. */
+function judge(outcome, arrived) {
+  const numbers = arrived.filter((line) => /: m\d+$/.test(line)).map((line) => Number(/\d+$/.exec(line)[0]));
+  assert.deepEqual(numbers, [...new Set(numbers)].sort((x, y) => x - y), 'each once, in order');
+  for (const [i, how] of outcome) {
+    assert.ok(how === 'sent' || how === 'unanswered', `m${i}: ${how}`);
+    if (how === 'sent') assert.ok(numbers.includes(i), `m${i} was answered and is not there`);
+  }
+}
+
+test('the leading tab closes in a burst: another takes over, and each message is there once', async () => {
+  const { alice, bob, a, b, conversation } = await pair('eve', 'fay');
+  const second = await alice.tab();
+  await burst(second, conversation, 200);
+  await second.waitForFunction(() => window.outcome.length > 50);
+  await a.close();
+  const outcome = await second.evaluate(() => window.burst);
+  assert.equal(outcome.length, 200);
+  assert.ok(outcome.filter(([, how]) => how === 'unanswered').length <= 1);
+  const sent = outcome.filter(([, how]) => how === 'sent').length;
+  const arrived = await until('all of it', async () => {
+    const list = await texts(b, conversation);
+    return list.length > sent && list.includes('eve: m199') && list;
+  });
+  judge(outcome, arrived);
+  assert.deepEqual(await texts(second, conversation), arrived);
+  const states = await second.evaluate(() =>
+    window.seen.filter(({ type }) => type === 'tab').map(({ value }) => value.state),
+  );
+  assert.deepEqual(states.slice(-2), ['taking-over', 'leading']);
+  await alice.context.close();
+  await bob.context.close();
+});
+
+test('a frozen leader is replaced, and writes nothing when it wakes', async () => {
+  const { alice, bob, a, b, conversation } = await pair('gus', 'hal');
+  const second = await alice.tab();
+  await burst(second, conversation, 100);
+  await second.waitForFunction(() => window.outcome.length > 20);
+  const frozen = a.workers()[0].evaluate(() => {
+    const wake = performance.now() + 14_000;
+    while (performance.now() < wake);
+  });
+  const early = call(a, 'send', conversation, 'asked of the frozen one');
+  const outcome = await second.evaluate(() => window.burst);
+  assert.equal(outcome.length, 100);
+  await frozen;
+  assert.equal((await early).kind ?? 'sent', 'sent', 'asked again of nobody before the old leader woke');
+  await a.waitForFunction(() => window.seen.some(({ type, value }) => type === 'tab' && value.state === 'following'));
+  await call(a, 'send', conversation, 'the old leader follows');
+  const arrived = await until('all of it', async () => {
+    const list = await texts(b, conversation);
+    return list.includes('gus: the old leader follows') && list.includes('gus: m99') && list;
+  });
+  judge(outcome, arrived);
+  assert.deepEqual(await texts(second, conversation), arrived);
+  assert.deepEqual(await texts(a, conversation), arrived);
+  await alice.context.close();
+  await bob.context.close();
+});
+
+test('a profile that a newer version wrote is refused with a typed error, and left alone', async () => {
+  const { context } = await stage.person();
+  const page = await blankPage(context, stage.pages.origin);
+  const kind = await page.evaluate(async () => {
+    await new Promise((resolve) => {
+      indexedDB.open('sotto', 99).onsuccess = ({ target }) => resolve(target.result.close());
+    });
+    return window.sdk.Sotto.open().catch((error) => error.kind);
+  });
+  assert.equal(kind, 'storage-newer');
+  await context.close();
+});
+
+test('an older version in another window makes room for a newer one, and says so', async () => {
+  const person = await stage.person();
+  const page = await person.tab();
+  const newer = await blankPage(person.context, stage.pages.origin);
+  await newer.evaluate(
+    () => new Promise((resolve) => (indexedDB.open('sotto', 99).onsuccess = ({ target }) => resolve(target.result.close()))),
+  );
+  await page.waitForFunction(() => window.seen.some(({ type }) => type === 'ended'));
+  const { value } = await page.evaluate(() => window.seen.find(({ type }) => type === 'ended'));
+  assert.equal(value.kind, 'storage-newer');
+  assert.equal((await call(page, 'conversations')).kind, 'storage-newer');
+  await person.context.close();
+});
+
+test('a database cleared under the page ends the peer with a typed error', async () => {
+  const person = await stage.person();
+  const page = await person.tab();
+  await call(page, 'signUp', { handle: 'ivy' });
+  const follower = await person.tab();
+  await page.evaluate(() => void indexedDB.deleteDatabase('sotto'));
+  for (const tab of [page, follower]) {
+    await tab.waitForFunction(() => window.seen.some(({ type }) => type === 'ended'));
+    const { value } = await tab.evaluate(() => window.seen.find(({ type }) => type === 'ended'));
+    assert.equal(value.kind, 'storage-closed');
+  }
+  await person.context.close();
+});
+
+test('errors are typed: no account, a taken handle, no server', async () => {
+  const [one, other] = await Promise.all([stage.person(), stage.person()]);
+  const page = await one.tab();
+  assert.equal((await call(page, 'conversations')).kind, 'not-signed-up');
+  assert.equal((await call(page, 'signUp', { handle: 'no spaces' })).kind, 'invalid-params');
+  assert.equal((await call(page, 'signUp', { handle: 'jan' })).handle, 'jan');
+  assert.equal((await call(page, 'signUp', { handle: 'jan' })).kind, 'signed-up');
+  assert.equal((await call(page, 'direct', 'nobody-here')).kind, 'not-found');
+  const taken = await other.tab();
+  assert.equal((await call(taken, 'signUp', { handle: 'jan' })).kind, 'refused');
+  assert.equal((await call(taken, 'signUp', { handle: 'jana' })).handle, 'jana');
+  const stranded = await openTab(one.context, stage.pages.origin, 'http://127.0.0.1:9', { profile: 'other' });
+  assert.equal((await call(stranded, 'signUp', { handle: 'kim' })).kind, 'offline');
+  await one.context.close();
+  await other.context.close();
+});
+
+test('a worker that crashes ends the peer, and opening it again goes on', async () => {
+  const person = await stage.person();
+  const page = await person.tab();
+  await call(page, 'signUp', { handle: 'liv' });
+  await page.workers()[0].evaluate(() => {
+    setTimeout(() => {
+      throw new Error('crash');
+    });
+  });
+  await page.waitForFunction(() => window.seen.some(({ type }) => type === 'ended'));
+  assert.equal((await call(page, 'status')).kind, 'internal-error');
+  const again = await person.tab();
+  assert.equal(await again.evaluate(() => window.sotto.identity.handle), 'liv');
+  await person.context.close();
+});
+
+test('a call gives up waiting when its signal aborts, and listeners go with theirs', async () => {
+  const person = await stage.person();
+  const page = await person.tab();
+  const outcome = await page.evaluate(async () => {
+    const stop = new AbortController();
+    let heard = 0;
+    window.sotto.on('identity', () => heard++, { signal: stop.signal });
+    stop.abort();
+    const late = await window.sotto.status({ signal: stop.signal }).catch((error) => error.name);
+    await window.sotto.signUp({ handle: 'mia' });
+    return { late, heard };
+  });
+  assert.deepEqual(outcome, { late: 'AbortError', heard: 0 });
+  await call(page, 'close');
+  assert.equal((await call(page, 'status')).kind, 'ended');
+  await person.context.close();
+});
+
+test('the server is killed in a burst: everything arrives once it is back', async () => {
+  const { alice, bob, a, b, conversation } = await pair('ned', 'oda');
+  await call(b, 'setPathPolicy', 'relay');
+  await call(a, 'setPathPolicy', 'relay');
+  await burst(a, conversation, 100);
+  await a.waitForFunction(() => window.outcome.length > 20);
+  await stage.server.kill('SIGKILL');
+  await pause(500);
+  const outcome = await a.evaluate(() => window.burst);
+  assert.ok(outcome.every(([, how]) => how === 'sent'));
+  await stage.server.start();
+  const arrived = await until(
+    'all of it',
+    async () => {
+      const list = await texts(b, conversation);
+      return list.length === 101 && list;
+    },
+    60_000,
+  );
+  judge(outcome, arrived);
+  await alice.context.close();
+  await bob.context.close();
+});

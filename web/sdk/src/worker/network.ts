@@ -1,0 +1,120 @@
+// The server: HTTP requests and the two WebSockets.
+
+import type { Bytes, Request, Socket } from './core.js';
+
+/** From sending a request to the last byte of its answer; and for a socket to open. */
+const PATIENCE = 15_000;
+/** Longest answer read: a device list of 512 entries in base64 fits twice. */
+const LONGEST_BODY = 1024 * 1024;
+
+export interface Response {
+  status: number;
+  body: Bytes;
+}
+
+/** Asks the server. What it throws is a sentence for people. */
+export async function request(origin: string, { method, path, body, token }: Request): Promise<Response> {
+  const headers: Record<string, string> = {};
+  if (body) headers['content-type'] = 'application/json';
+  if (token) headers.authorization = `Bearer ${token}`;
+  try {
+    const response = await fetch(origin + path, {
+      method,
+      headers,
+      body: body ?? null,
+      signal: AbortSignal.timeout(PATIENCE),
+      credentials: 'omit',
+      cache: 'no-store',
+      redirect: 'error',
+    });
+    return { status: response.status, body: await bounded(response) };
+  } catch (error) {
+    if ((error as Error)?.name === 'TimeoutError') throw `${origin} did not answer in time`;
+    throw typeof error === 'string' ? error : `${origin} cannot be reached, or refuses this page's origin`;
+  }
+}
+
+async function bounded(response: globalThis.Response): Promise<Bytes> {
+  const parts: Bytes[] = [];
+  let length = 0;
+  const reader = response.body?.getReader();
+  for (let part = await reader?.read(); part?.value; part = await reader?.read()) {
+    length += part.value.byteLength;
+    if (length > LONGEST_BODY) {
+      void reader?.cancel();
+      throw "the server's answer is longer than 1 MiB";
+    }
+    parts.push(part.value);
+  }
+  const body = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    body.set(part, at);
+    at += part.byteLength;
+  }
+  return body;
+}
+
+export type SocketEvent =
+  | { event: 'opened' }
+  | { event: 'message'; message: Bytes }
+  | { event: 'closed'; why: string };
+
+/** The server's two sockets. Only of the last opening of each is anything reported. */
+export class Sockets {
+  readonly #open = new Map<Socket, WebSocket>();
+  readonly #origin: string;
+  readonly #report: (socket: Socket, event: SocketEvent) => void;
+
+  constructor(origin: string, report: (socket: Socket, event: SocketEvent) => void) {
+    this.#origin = origin;
+    this.#report = report;
+  }
+
+  open(which: Socket): void {
+    this.close(which);
+    const address = `${this.#origin.replace(/^http/, 'ws')}/v1/${which}`;
+    const socket = new WebSocket(address);
+    this.#open.set(which, socket);
+    socket.binaryType = 'arraybuffer';
+    const report = (event: SocketEvent) => {
+      if (this.#open.get(which) === socket) this.#report(which, event);
+    };
+    const late = setTimeout(() => {
+      report({ event: 'closed', why: `${this.#origin} did not answer in time` });
+      if (this.#open.get(which) === socket) this.close(which);
+    }, PATIENCE);
+    socket.onopen = () => {
+      clearTimeout(late);
+      report({ event: 'opened' });
+    };
+    socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      const message = typeof data === 'string' ? new TextEncoder().encode(data) : new Uint8Array(data);
+      report({ event: 'message', message });
+    };
+    socket.onclose = ({ reason, code, wasClean }) => {
+      clearTimeout(late);
+      const why = wasClean
+        ? `the server closed the connection (${code})`
+        : `${this.#origin} cannot be reached`;
+      report({ event: 'closed', why: reason || why });
+    };
+  }
+
+  send(which: Socket, message: Bytes): void {
+    const socket = this.#open.get(which);
+    if (socket?.readyState !== WebSocket.OPEN) return;
+    socket.send(which === 'signal' ? new TextDecoder().decode(message) : message);
+  }
+
+  close(which: Socket): void {
+    const socket = this.#open.get(which);
+    this.#open.delete(which);
+    socket?.close();
+  }
+
+  closeAll(): void {
+    this.close('signal');
+    this.close('relay');
+  }
+}
