@@ -16,7 +16,9 @@ for (const name of readdirSync(assets, { recursive: true })) {
 }
 for (const [kind, limit] of Object.entries(BUDGET)) {
   const over = total[kind] > limit;
-  console.log(`${kind.toUpperCase()}: ${total[kind]} of ${limit} bytes gzip${over ? ': over the budget' : ''}`);
+  console.log(
+    `${kind.toUpperCase()}: ${total[kind]} of ${limit} bytes gzip${over ? ': over the budget' : ''}`,
+  );
   if (over) process.exitCode = 1;
 }
 if (total.js === 0) {

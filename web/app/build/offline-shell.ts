@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { transformWithOxc, type Plugin } from 'vite';
+import { type Plugin, transformWithOxc } from 'vite';
 
 export function offlineShell(): Plugin {
   let root = '';
@@ -13,7 +13,9 @@ export function offlineShell(): Plugin {
       root = config.root;
     },
     async generateBundle(_, bundle) {
-      const built = Object.keys(bundle).filter((name) => name.startsWith('assets/') && !name.endsWith('.map'));
+      const built = Object.keys(bundle).filter(
+        (name) => name.startsWith('assets/') && !name.endsWith('.map'),
+      );
       const fixed = readdirSync(join(root, 'public'), { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile())
         .map((entry) => join(entry.parentPath, entry.name).slice(join(root, 'public/').length));

@@ -15,7 +15,8 @@ export function trustedTemplates(): Plugin {
     enforce: 'pre',
     transform(code, id) {
       if (!/solid-js\/web\/dist\/web\.js/.test(id)) return;
-      if (code.split(PARSE).length !== 2) this.error('solid-js/web parses templates in another way now: look again');
+      if (code.split(PARSE).length !== 2)
+        this.error('solid-js/web parses templates in another way now: look again');
       found = true;
       const policy = `const trusted = globalThis.trustedTypes?.createPolicy('${POLICY}', { createHTML: (html) => html }) ?? { createHTML: (html) => html };\n`;
       return { code: policy + code.replace(PARSE, '.innerHTML = trusted.createHTML(html);'), map: null };

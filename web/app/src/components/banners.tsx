@@ -36,7 +36,9 @@ export function Banners() {
         </Banner>
       </Show>
       <Show when={tab() === 'taking-over'}>
-        <Banner icon="waiting">The tab that kept the connection is gone; another one is taking over. This takes a few seconds.</Banner>
+        <Banner icon="waiting">
+          The tab that kept the connection is gone; another one is taking over. This takes a few seconds.
+        </Banner>
       </Show>
     </div>
   );

@@ -13,7 +13,12 @@ export function ChatHeader(props: { of: Conversation }) {
   const direct = () => props.of.kind === 'direct';
   return (
     <header class="chat-head">
-      <button type="button" class="icon-button only-phone" aria-label="Back to the chats" onClick={() => show(undefined)}>
+      <button
+        type="button"
+        class="icon-button only-phone"
+        aria-label="Back to the chats"
+        onClick={() => show(undefined)}
+      >
         <Icon name="back" />
       </button>
       <Avatar name={title(props.of)} group={!direct()} />
@@ -30,7 +35,12 @@ export function ChatHeader(props: { of: Conversation }) {
       <Show
         when={direct()}
         fallback={
-          <button type="button" class="icon-button" aria-label="Members and settings of the group" onClick={() => openPanel('details')}>
+          <button
+            type="button"
+            class="icon-button"
+            aria-label="Members and settings of the group"
+            onClick={() => openPanel('details')}
+          >
             <Icon name="details" />
           </button>
         }
@@ -44,7 +54,8 @@ export function ChatHeader(props: { of: Conversation }) {
 function Members(props: { of: Conversation }) {
   return (
     <>
-      {props.of.members.length} {props.of.members.length === 1 ? 'member' : 'members'} · {props.of.members.map(plain).join(', ')}
+      {props.of.members.length} {props.of.members.length === 1 ? 'member' : 'members'} ·{' '}
+      {props.of.members.map(plain).join(', ')}
     </>
   );
 }
@@ -60,7 +71,14 @@ function PresenceLine(props: { handle: string; request: boolean }) {
   return (
     <>
       {words()}
-      <Show when={presence(props.handle)?.text}>{(text) => <> · <Name of={text()} /></>}</Show>
+      <Show when={presence(props.handle)?.text}>
+        {(text) => (
+          <>
+            {' '}
+            · <Name of={text()} />
+          </>
+        )}
+      </Show>
     </>
   );
 }

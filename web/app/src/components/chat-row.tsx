@@ -11,7 +11,8 @@ import { Avatar, Name } from './name.tsx';
 /** One line of the chat list. */
 export function ChatRow(props: { of: Conversation }) {
   const last = () => lastMessage(props.of.conversation);
-  const reached = () => (props.of.kind === 'direct' && !props.of.request ? reach(other(props.of)) : undefined);
+  const reached = () =>
+    props.of.kind === 'direct' && !props.of.request ? reach(other(props.of)) : undefined;
   return (
     <li>
       <a
@@ -26,11 +27,16 @@ export function ChatRow(props: { of: Conversation }) {
             <span class="chat-row-title">
               <Name of={title(props.of)} />
             </span>
-            <Show when={last()}>{(message) => <time class="chat-row-time">{brief(message().sent_at)}</time>}</Show>
+            <Show when={last()}>
+              {(message) => <time class="chat-row-time">{brief(message().sent_at)}</time>}
+            </Show>
           </span>
           <span class="chat-row-line">
             <span class="chat-row-last">
-              <Show when={typing(props.of.conversation).length === 0} fallback={<span class="is-typing">typing…</span>}>
+              <Show
+                when={typing(props.of.conversation).length === 0}
+                fallback={<span class="is-typing">typing…</span>}
+              >
                 <Preview of={props.of} />
               </Show>
             </span>
@@ -55,16 +61,28 @@ function Preview(props: { of: Conversation }) {
     if (!props.of.member) return 'You have left this group';
     if (!message) return props.of.request ? 'Wants to chat' : 'No messages yet';
     if (message.kind === 'text') return message.text ?? '';
-    return message.kind === 'renamed' ? `Renamed to ${plain(message.name ?? '')}` : 'A message for a newer version';
+    return message.kind === 'renamed'
+      ? `Renamed to ${plain(message.name ?? '')}`
+      : 'A message for a newer version';
   };
   const author = () => {
     const message = last();
-    return props.of.kind === 'group' && message && !message.own && message.kind === 'text' ? message.from : undefined;
+    return props.of.kind === 'group' && message && !message.own && message.kind === 'text'
+      ? message.from
+      : undefined;
   };
   return (
     <>
-      <Show when={last()?.own && !props.of.blocked && props.of.member && last()}>{(message) => <Marks of={message()} />}</Show>
-      <Show when={author()}>{(from) => <><Name of={from()} />: </>}</Show>
+      <Show when={last()?.own && !props.of.blocked && props.of.member && last()}>
+        {(message) => <Marks of={message()} />}
+      </Show>
+      <Show when={author()}>
+        {(from) => (
+          <>
+            <Name of={from()} />:{' '}
+          </>
+        )}
+      </Show>
       <bdi>{text()}</bdi>
     </>
   );

@@ -11,7 +11,10 @@ import { TypingLine } from './typing-line.tsx';
 /** One conversation: who it is with, what was said, and where to write. */
 export function Chat(props: { conversation: string }) {
   const id = props.conversation;
-  const timeline = openTimeline(id, untrack(() => find(id)?.unread ?? 0));
+  const timeline = openTimeline(
+    id,
+    untrack(() => find(id)?.unread ?? 0),
+  );
   onCleanup(timeline.close);
   const of = () => find(id);
   const [toEnd, setToEnd] = createSignal(0);

@@ -32,7 +32,9 @@ export function Composer(props: { conversation: string; onSent: () => void }) {
   const tellTyping = (on: boolean) => {
     if (on ? Date.now() - told < TYPING_AGAIN : told === 0) return;
     told = on ? Date.now() : 0;
-    peer().typing(props.conversation, on).catch(() => {}); // nobody waits for it
+    peer()
+      .typing(props.conversation, on)
+      .catch(() => {}); // nobody waits for it
   };
   onCleanup(() => tellTyping(false));
 
@@ -67,7 +69,11 @@ export function Composer(props: { conversation: string; onSent: () => void }) {
   return (
     <footer class="composer">
       <Show when={over() || wrong()}>
-        {(about) => <p id="composer-about" class="notice is-bad" role="alert">{about()}</p>}
+        {(about) => (
+          <p id="composer-about" class="notice is-bad" role="alert">
+            {about()}
+          </p>
+        )}
       </Show>
       <div class="composer-box">
         <textarea

@@ -42,7 +42,9 @@ export function Paths(props: { handle: string }) {
         <strong>{REACH_WORDS[now()]}</strong>
       </p>
       <Show when={links(props.handle).length === 0}>
-        <p class="quiet">None of their devices is known to be there now. Messages wait on the server until one comes.</p>
+        <p class="quiet">
+          None of their devices is known to be there now. Messages wait on the server until one comes.
+        </p>
       </Show>
       <For each={links(props.handle)}>{(link) => <Link of={link} />}</For>
     </section>
@@ -77,7 +79,12 @@ function Link(props: { of: LinkStatus }) {
 function Block(props: { of: Conversation }) {
   const [sure, setSure] = createSignal(false);
   const [wrong, setWrong] = createSignal('');
-  createEffect(on(() => props.of.blocked, () => setSure(false)));
+  createEffect(
+    on(
+      () => props.of.blocked,
+      () => setSure(false),
+    ),
+  );
   const toggle = () => {
     if (!props.of.blocked && !sure()) return setSure(true);
     const change = props.of.blocked ? peer().unblock(other(props.of)) : peer().block(other(props.of));
@@ -88,9 +95,15 @@ function Block(props: { of: Conversation }) {
       <button type="button" class="button is-danger" onClick={toggle}>
         {props.of.blocked ? 'Unblock' : sure() ? 'Really block?' : 'Block'}
       </button>
-      <p class="quiet">{props.of.blocked ? 'What was sent meanwhile arrives.' : 'Nothing of theirs is shown any more, and they learn nothing of it.'}</p>
+      <p class="quiet">
+        {props.of.blocked
+          ? 'What was sent meanwhile arrives.'
+          : 'Nothing of theirs is shown any more, and they learn nothing of it.'}
+      </p>
       <Show when={wrong()}>
-        <p class="notice is-bad" role="alert">{wrong()}</p>
+        <p class="notice is-bad" role="alert">
+          {wrong()}
+        </p>
       </Show>
     </section>
   );

@@ -13,7 +13,7 @@ export function Dialog(props: { title: string; side?: boolean; children: JSX.Ele
       classList={{ 'is-side': props.side }}
       aria-labelledby="dialog-title"
       onClose={closePanel}
-      onClick={(event) => event.target === dialog && dialog.close()}
+      attr:closedby="any"
     >
       <div class="dialog-body">
         <header class="dialog-head">

@@ -1,5 +1,5 @@
 import { Show } from 'solid-js';
-import { loaded, chats, requests } from '../state/conversations.ts';
+import { chats, loaded, requests } from '../state/conversations.ts';
 import { openPanel, show } from '../state/route.ts';
 import { Mark } from './logo.tsx';
 
@@ -29,7 +29,12 @@ function Choose(props: { first: boolean }) {
           ? 'Ask them for their handle, or tell them yours. Messages go straight from device to device whenever they can.'
           : 'Or start a new one.'}
       </p>
-      <button type="button" class="button" classList={{ 'is-primary': props.first }} onClick={() => openPanel('new-chat')}>
+      <button
+        type="button"
+        class="button"
+        classList={{ 'is-primary': props.first }}
+        onClick={() => openPanel('new-chat')}
+      >
         New chat
       </button>
       <Show when={!props.first}>

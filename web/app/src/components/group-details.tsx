@@ -36,13 +36,27 @@ export function GroupDetails(props: { of: Conversation }) {
     <>
       <Show when={props.of.member}>
         <form class="inline-form" onSubmit={rename} novalidate>
-          <Field id="rename" label="Name" maxlength={64} trouble={about('name')} value={name()} onInput={(event) => setName(event.currentTarget.value)} />
+          <Field
+            id="rename"
+            label="Name"
+            maxlength={64}
+            trouble={about('name')}
+            value={name()}
+            onInput={(event) => setName(event.currentTarget.value)}
+          />
           <button type="submit" class="button" disabled={!name().trim() || name().trim() === props.of.name}>
             Rename
           </button>
         </form>
         <form class="inline-form" onSubmit={add} novalidate>
-          <Field id="add" label="Add somebody" prefix="@" trouble={about('handle')} value={handle()} onInput={(event) => setHandle(event.currentTarget.value)} />
+          <Field
+            id="add"
+            label="Add somebody"
+            prefix="@"
+            trouble={about('handle')}
+            value={handle()}
+            onInput={(event) => setHandle(event.currentTarget.value)}
+          />
           <button type="submit" class="button" disabled={!handle().trim()}>
             Add
           </button>
@@ -66,7 +80,13 @@ export function GroupDetails(props: { of: Conversation }) {
             {sure() ? 'Really leave?' : 'Leave group'}
           </button>
           <p class="quiet">What was said stays here; nothing new arrives.</p>
-          <Show when={about('leave')}>{(text) => <p class="notice is-bad" role="alert">{text()}</p>}</Show>
+          <Show when={about('leave')}>
+            {(text) => (
+              <p class="notice is-bad" role="alert">
+                {text()}
+              </p>
+            )}
+          </Show>
         </section>
       </Show>
     </>

@@ -1,8 +1,8 @@
 import { createEffect, createMemo, createSignal, For, on, onMount, Show } from 'solid-js';
 import type { Conversation } from 'sotto';
 import { createVirtual } from '../list/virtual.ts';
-import { peer } from '../state/session.ts';
 import { useSeen } from '../state/seen.ts';
+import { peer } from '../state/session.ts';
 import type { Timeline } from '../state/timeline.ts';
 import { Icon } from './icon.tsx';
 import { MessageRow } from './message-row.tsx';
@@ -17,7 +17,7 @@ export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd
   const index = createMemo(() => new Map(ids().map((id, at) => [id, at])));
   const [away, setAway] = createSignal(false);
   const seen = useSeen((id) => void peer().markRead(props.of.conversation, id));
-  let view!: HTMLDivElement;
+  let view!: HTMLElement;
   let canvas!: HTMLDivElement;
   let list!: HTMLOListElement;
 
@@ -53,7 +53,7 @@ export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd
 
   return (
     <div class="messages">
-      <div ref={view} class="messages-view" role="region" aria-label="Messages" tabindex="0">
+      <section ref={view} class="messages-view" aria-label="Messages" tabindex="0">
         <Show when={loaded() && complete() && messages().length === 0}>
           <Start of={props.of} alone />
         </Show>
@@ -81,7 +81,7 @@ export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd
             </For>
           </ol>
         </div>
-      </div>
+      </section>
       <Show when={away()}>
         <button type="button" class="to-end" aria-label="To the newest message" onClick={virtual.toEnd}>
           <Icon name="down" />

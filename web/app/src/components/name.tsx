@@ -1,5 +1,5 @@
-import { initial, hue, plain } from '../words/names.ts';
 import type { Reach } from '../state/people.ts';
+import { hue, initial, plain } from '../words/names.ts';
 
 /** A name that somebody chose: isolated, so that its direction ends with it. */
 export function Name(props: { of: string }) {
@@ -7,11 +7,20 @@ export function Name(props: { of: string }) {
 }
 
 /** A face for a name; with `reach`, how its owner is reached. */
-export function Avatar(props: { name: string; group?: boolean; reach?: Reach | undefined; size?: 'small' | 'large' }) {
+export function Avatar(props: {
+  name: string;
+  group?: boolean;
+  reach?: Reach | undefined;
+  size?: 'small' | 'large';
+}) {
   return (
     <span
       class="avatar"
-      classList={{ 'is-group': props.group, 'is-small': props.size === 'small', 'is-large': props.size === 'large' }}
+      classList={{
+        'is-group': props.group,
+        'is-small': props.size === 'small',
+        'is-large': props.size === 'large',
+      }}
       style={{ '--hue': String(hue(props.name)) }}
       aria-hidden="true"
     >

@@ -22,7 +22,11 @@ export function NewChat() {
       show(await peer().direct(wanted));
     } catch (error) {
       const { text } = trouble(error);
-      setWrong((error as { kind?: string }).kind === 'not-found' ? `Nobody here is called ${wanted}. Check the spelling with them.` : text);
+      setWrong(
+        (error as { kind?: string }).kind === 'not-found'
+          ? `Nobody here is called ${wanted}. Check the spelling with them.`
+          : text,
+      );
       setBusy(false);
     }
   };

@@ -7,7 +7,12 @@ import { Field } from './field.tsx';
 import { Icon } from './icon.tsx';
 import { Name } from './name.tsx';
 
-const handles = (typed: string) => typed.toLowerCase().split(/[\s,;]+/).map((each) => each.replace(/^@/, '')).filter(Boolean);
+const handles = (typed: string) =>
+  typed
+    .toLowerCase()
+    .split(/[\s,;]+/)
+    .map((each) => each.replace(/^@/, ''))
+    .filter(Boolean);
 
 export function NewGroup() {
   const [name, setName] = createSignal('');
@@ -33,8 +38,10 @@ export function NewGroup() {
     if (busy()) return;
     add();
     setWrong(undefined);
-    if (!name().trim()) return setWrong({ field: 'name', text: 'Give the group a name of 1 to 64 characters.' });
-    if (members().length === 0) return setWrong({ field: 'members', text: 'Add at least one person by handle.' });
+    if (!name().trim())
+      return setWrong({ field: 'name', text: 'Give the group a name of 1 to 64 characters.' });
+    if (members().length === 0)
+      return setWrong({ field: 'members', text: 'Add at least one person by handle.' });
     setBusy(true);
     try {
       show(await peer().createGroup({ name: name().trim(), members: [...members()] }));
@@ -47,7 +54,14 @@ export function NewGroup() {
   return (
     <Dialog title="New group">
       <form ref={form} onSubmit={submit} novalidate>
-        <Field id="group-name" label="Name" maxlength={64} trouble={about('name')} value={name()} onInput={(event) => setName(event.currentTarget.value)} />
+        <Field
+          id="group-name"
+          label="Name"
+          maxlength={64}
+          trouble={about('name')}
+          value={name()}
+          onInput={(event) => setName(event.currentTarget.value)}
+        />
         <Field
           id="group-members"
           label="Members"
@@ -64,7 +78,11 @@ export function NewGroup() {
               {(handle) => (
                 <li class="chip">
                   <Name of={handle} />
-                  <button type="button" aria-label={`Leave out ${handle}`} onClick={() => setMembers((all) => all.filter((each) => each !== handle))}>
+                  <button
+                    type="button"
+                    aria-label={`Leave out ${handle}`}
+                    onClick={() => setMembers((all) => all.filter((each) => each !== handle))}
+                  >
                     <Icon name="close" />
                   </button>
                 </li>

@@ -22,8 +22,13 @@ export function Privacy() {
         <NotYetEncrypted />
       </p>
       <ul class="prose">
-        <li>On the way, messages are encrypted: nobody on the network between you and the others can read them.</li>
-        <li>A direct link goes from device to device. A copy goes to the server as well, which keeps it for those who are away.</li>
+        <li>
+          On the way, messages are encrypted: nobody on the network between you and the others can read them.
+        </li>
+        <li>
+          A direct link goes from device to device. A copy goes to the server as well, which keeps it for
+          those who are away.
+        </li>
         <li>Your keys are made in this browser and never leave it.</li>
       </ul>
     </Dialog>

@@ -33,12 +33,18 @@ export function RequestBar(props: { of: Conversation }) {
         <button type="button" class="button" onClick={() => run(refuse)}>
           {props.of.kind === 'direct' ? 'Block' : 'Leave'}
         </button>
-        <button type="button" class="button is-primary" onClick={() => run(() => peer().accept(props.of.conversation))}>
+        <button
+          type="button"
+          class="button is-primary"
+          onClick={() => run(() => peer().accept(props.of.conversation))}
+        >
           Accept
         </button>
       </div>
       <Show when={wrong()}>
-        <p class="notice is-bad" role="alert">{wrong()}</p>
+        <p class="notice is-bad" role="alert">
+          {wrong()}
+        </p>
       </Show>
     </footer>
   );

@@ -45,11 +45,22 @@ export function Settings() {
         <Fact name="Server" value={me()?.server.replace(/^https?:\/\//, '')} />
         <Fact name="This device" value={me()?.device} code />
         <Fact name="Account" value={me()?.account} code />
-        <Fact name="Connection" value={status() ? `${status()?.relay.up ? 'relay up' : 'relay down'}, ${status()?.server.up ? 'server up' : 'server down'}` : 'unknown'} />
-        <Fact name="This tab" value={tab() === 'leading' ? 'keeps the connection' : 'shares the connection of another tab'} />
+        <Fact
+          name="Connection"
+          value={
+            status()
+              ? `${status()?.relay.up ? 'relay up' : 'relay down'}, ${status()?.server.up ? 'server up' : 'server down'}`
+              : 'unknown'
+          }
+        />
+        <Fact
+          name="This tab"
+          value={tab() === 'leading' ? 'keeps the connection' : 'shares the connection of another tab'}
+        />
       </dl>
       <p class="fine">
-        Your keys live in this browser only. Clearing its data for this site removes the account from it. <NotYetEncrypted />
+        Your keys live in this browser only. Clearing its data for this site removes the account from it.{' '}
+        <NotYetEncrypted />
       </p>
     </Dialog>
   );
@@ -78,10 +89,22 @@ function PresenceChoice() {
   return (
     <fieldset class="segments">
       <legend>You are shown as</legend>
-      <For each={[['online', 'Online'], ['away', 'Away']] as const}>
+      <For
+        each={
+          [
+            ['online', 'Online'],
+            ['away', 'Away'],
+          ] as const
+        }
+      >
         {([value, name]) => (
           <label>
-            <input type="radio" name="presence" checked={presence() === value} onChange={() => choose(value)} />
+            <input
+              type="radio"
+              name="presence"
+              checked={presence() === value}
+              onChange={() => choose(value)}
+            />
             <span>{name}</span>
           </label>
         )}
@@ -107,7 +130,12 @@ function PolicyChoice() {
       <For each={Object.entries(POLICY_WORDS) as [PathPolicy, [string, string]][]}>
         {([mode, [name, about]]) => (
           <label class="choice">
-            <input type="radio" name="policy" checked={status()?.policy === mode} onChange={() => choose(mode)} />
+            <input
+              type="radio"
+              name="policy"
+              checked={status()?.policy === mode}
+              onChange={() => choose(mode)}
+            />
             <span>
               <strong>{name}</strong>
               <span class="quiet">{about}</span>
@@ -116,7 +144,9 @@ function PolicyChoice() {
         )}
       </For>
       <Show when={wrong()}>
-        <p class="notice is-bad" role="alert">{wrong()}</p>
+        <p class="notice is-bad" role="alert">
+          {wrong()}
+        </p>
       </Show>
     </fieldset>
   );

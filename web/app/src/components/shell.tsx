@@ -1,5 +1,5 @@
 import { createEffect, Match, Show, Switch } from 'solid-js';
-import { unreadInAll, conversation, loaded } from '../state/conversations.ts';
+import { conversation, loaded, unreadInAll } from '../state/conversations.ts';
 import { current, panel } from '../state/route.ts';
 import { useShortcuts } from '../state/shortcuts.ts';
 import { Banners } from './banners.tsx';
@@ -27,7 +27,11 @@ export function Shell() {
     <main class="shell" classList={{ 'is-open': current() !== undefined }}>
       <Banners />
       <Sidebar />
-      <Show when={chosen()?.conversation} keyed fallback={<Empty missing={current() !== undefined && loaded()} />}>
+      <Show
+        when={chosen()?.conversation}
+        keyed
+        fallback={<Empty missing={current() !== undefined && loaded()} />}
+      >
         {(id) => <Chat conversation={id} />}
       </Show>
       <Switch>

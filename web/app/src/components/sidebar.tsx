@@ -25,10 +25,22 @@ export function Sidebar() {
             <span class="hidden">, settings</span>
           </span>
         </button>
-        <button type="button" class="icon-button" aria-label="New group" title="New group" onClick={() => openPanel('new-group')}>
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="New group"
+          title="New group"
+          onClick={() => openPanel('new-group')}
+        >
           <Icon name="group" />
         </button>
-        <button type="button" class="icon-button" aria-label="New chat" title="New chat" onClick={() => openPanel('new-chat')}>
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="New chat"
+          title="New chat"
+          onClick={() => openPanel('new-chat')}
+        >
           <Icon name="compose" />
         </button>
       </header>
@@ -46,7 +58,7 @@ export function Sidebar() {
           />
         </div>
       </Show>
-      <div class="lists" onKeyDown={walk}>
+      <div class="lists" ref={(lists) => lists.addEventListener('keydown', (event) => walk(lists, event))}>
         <Show when={requests().length > 0}>
           <h2 class="list-title">Requests</h2>
           <ul class="chat-list">
@@ -65,7 +77,13 @@ export function Sidebar() {
       </div>
       <footer class="sidebar-foot">
         <PrivacyButton />
-        <button type="button" class="icon-button" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" onClick={() => openPanel('shortcuts')}>
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="Keyboard shortcuts"
+          title="Keyboard shortcuts (?)"
+          onClick={() => openPanel('shortcuts')}
+        >
           <Icon name="keyboard" />
         </button>
       </footer>
@@ -78,7 +96,8 @@ function NoChats() {
     <div class="list-empty">
       <p class="list-empty-title">No chats yet</p>
       <p>
-        People find you as <strong>@{me()?.handle}</strong>. Or begin yourself, with the handle of somebody you know.
+        People find you as <strong>@{me()?.handle}</strong>. Or begin yourself, with the handle of somebody
+        you know.
       </p>
       <button type="button" class="button is-primary" onClick={() => openPanel('new-chat')}>
         New chat
@@ -88,8 +107,8 @@ function NoChats() {
 }
 
 /** Arrow keys walk through the list, Home and End to its ends. */
-function walk(event: KeyboardEvent & { currentTarget: HTMLElement }) {
-  const links = [...event.currentTarget.querySelectorAll('a')];
+function walk(lists: HTMLElement, event: KeyboardEvent) {
+  const links = [...lists.querySelectorAll('a')];
   const at = links.indexOf(document.activeElement as HTMLAnchorElement);
   const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: links.length - 1 }[event.key];
   if (event.altKey || at < 0 || to === undefined) return;

@@ -28,7 +28,10 @@ export function SignUp() {
       return focus();
     }
     if (asksInvite() && !invite().trim()) {
-      setRefused({ field: 'invite', text: 'This server needs an invitation. Ask whoever runs it for a code.' });
+      setRefused({
+        field: 'invite',
+        text: 'This server needs an invitation. Ask whoever runs it for a code.',
+      });
       return focus();
     }
     setBusy(true);
@@ -42,14 +45,17 @@ export function SignUp() {
     }
   };
   const about = (field: string) => (refused()?.field === field ? refused()?.text : undefined);
-  const general = () => (['handle', 'invite'].includes(refused()?.field ?? 'handle') ? undefined : refused()?.text);
+  const general = () =>
+    ['handle', 'invite'].includes(refused()?.field ?? 'handle') ? undefined : refused()?.text;
 
   return (
     <main class="single">
       <form ref={form} class="card" onSubmit={submit} novalidate>
         <Mark />
         <h1>Choose a handle</h1>
-        <p class="quiet">It is how people find you on {location.host}. No email, no phone number, no password.</p>
+        <p class="quiet">
+          It is how people find you on {location.host}. No email, no phone number, no password.
+        </p>
         <Field
           id="handle"
           label="Handle"
@@ -73,7 +79,11 @@ export function SignUp() {
           />
         </Show>
         <Show when={general()}>
-          {(text) => <p class="notice is-bad" role="alert">{text()}</p>}
+          {(text) => (
+            <p class="notice is-bad" role="alert">
+              {text()}
+            </p>
+          )}
         </Show>
         <button type="submit" class="button is-primary is-wide" disabled={busy()}>
           {busy() ? 'Making your keys…' : 'Start chatting'}

@@ -6,6 +6,7 @@ type Socket = Events['connection']['socket'];
 const [down, setDown] = createSignal<ReadonlyMap<Socket, string>>(new Map());
 const [tab, setTab] = createSignal<TabState>('leading');
 const [alarms, setAlarms] = createSignal<readonly Events['alarm'][]>([]);
+
 export { alarms, down, tab };
 
 export function listenToConnection(sotto: Sotto, reread: () => void): void {

@@ -7,6 +7,7 @@ const [known, setKnown] = createSignal<ReadonlyMap<string, Conversation>>(new Ma
 const [order, setOrder] = createSignal<readonly string[]>([]); // the most recently active first
 const [last, setLast] = createSignal<ReadonlyMap<string, Message>>(new Map());
 const [loaded, setLoaded] = createSignal(false);
+
 export { loaded };
 
 export const conversation = (id: string) => known().get(id);
@@ -23,8 +24,10 @@ export const chats = () => all().filter((each) => !each.request && !(each.blocke
 export const unreadInAll = () => chats().reduce((sum, each) => sum + each.unread, 0);
 
 /** Who a direct conversation is with. */
-export const other = (of: Conversation) => of.members.find((handle) => handle !== me()?.handle) ?? me()?.handle ?? '';
-export const title = (of: Conversation) => (of.kind === 'direct' ? other(of) : (of.name ?? of.members.join(', ')));
+export const other = (of: Conversation) =>
+  of.members.find((handle) => handle !== me()?.handle) ?? me()?.handle ?? '';
+export const title = (of: Conversation) =>
+  of.kind === 'direct' ? other(of) : (of.name ?? of.members.join(', '));
 
 export function listenToConversations(sotto: Sotto): void {
   sotto.on('conversation', keep);

@@ -7,4 +7,5 @@ export const draft = (conversation: string) => drafts.get(conversation) ?? '';
 export const keepDraft = (conversation: string, text: string) => drafts.set(conversation, text);
 
 const utf8 = new TextEncoder();
-export const bytes = (text: string) => (text.length * 3 <= MAX_TEXT_BYTES ? text.length : utf8.encode(text).length);
+export const bytes = (text: string) =>
+  text.length * 3 <= MAX_TEXT_BYTES ? text.length : utf8.encode(text).length;

@@ -11,11 +11,16 @@ export function listenToGaps(sotto: Sotto): void {
 
 /** The gaps between these two neighbours in the display. */
 export function gapsBetween(before: Message | undefined, message: Message): Gap[] {
-  return gaps().filter((gap) => gap.conversation === message.conversation && follows(gap, message) && !(before && follows(gap, before)));
+  return gaps().filter(
+    (gap) =>
+      gap.conversation === message.conversation && follows(gap, message) && !(before && follows(gap, before)),
+  );
 }
 
 function follows({ to }: Gap, message: Message): boolean {
   if (typeof to === 'number') return message.position !== undefined && message.position > to;
   const slash = to.lastIndexOf('/') + 1;
-  return message.id.startsWith(to.slice(0, slash)) && Number(message.id.slice(slash)) > Number(to.slice(slash));
+  return (
+    message.id.startsWith(to.slice(0, slash)) && Number(message.id.slice(slash)) > Number(to.slice(slash))
+  );
 }

@@ -10,11 +10,13 @@ const TYPING_LASTS = 7_000; // a "stopped" can be lost with the connection
 const [presences, setPresences] = createSignal<ReadonlyMap<string, Presence>>(new Map());
 const [typists, setTypists] = createSignal<ReadonlyMap<string, readonly string[]>>(new Map());
 const [status, setStatus] = createSignal<Status>();
+
 export { status };
 
 export const presence = (handle: string) => presences().get(handle);
 export const typing = (conversation: string) => typists().get(conversation) ?? [];
-export const links = (handle: string): LinkStatus[] => status()?.links.filter((link) => link.handle === handle) ?? [];
+export const links = (handle: string): LinkStatus[] =>
+  status()?.links.filter((link) => link.handle === handle) ?? [];
 
 /** The best of the ways to a person's devices. */
 export function reach(handle: string): Reach {
@@ -41,7 +43,11 @@ const stops = new Map<string, ReturnType<typeof setTimeout>>();
 function setTyping(conversation: string, handle: string, on: boolean) {
   const key = `${conversation}/${handle}`;
   clearTimeout(stops.get(key));
-  if (on) stops.set(key, setTimeout(() => setTyping(conversation, handle, false), TYPING_LASTS));
+  if (on)
+    stops.set(
+      key,
+      setTimeout(() => setTyping(conversation, handle, false), TYPING_LASTS),
+    );
   const others = typing(conversation).filter((each) => each !== handle);
   if (!on && others.length === typing(conversation).length) return;
   setTypists((before) => new Map(before).set(conversation, on ? [...others, handle] : others));

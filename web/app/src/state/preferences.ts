@@ -9,6 +9,7 @@ const stored = (): Theme => {
   return value === 'light' || value === 'dark' ? value : 'system';
 };
 const [theme, setTheme] = createSignal<Theme>(stored());
+
 export { setTheme, theme };
 
 /** Keeps the document in the chosen theme. */

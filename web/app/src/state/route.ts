@@ -6,6 +6,7 @@ export type Panel = 'new-chat' | 'new-group' | 'settings' | 'shortcuts' | 'detai
 const read = () => /^#\/c\/([0-9a-f]{32})$/.exec(location.hash)?.[1];
 const [current, setCurrent] = createSignal(read());
 const [panel, setPanel] = createSignal<Panel>();
+
 export { current, panel };
 
 addEventListener('hashchange', () => {

@@ -3,9 +3,14 @@ import { createSignal } from 'solid-js';
 import { type Identity, Sotto } from 'sotto';
 import { trouble } from '../words/errors.ts';
 
-export type Stage = { at: 'opening' } | { at: 'sign-up' } | { at: 'ready'; identity: Identity } | { at: 'failed'; why: string };
+export type Stage =
+  | { at: 'opening' }
+  | { at: 'sign-up' }
+  | { at: 'ready'; identity: Identity }
+  | { at: 'failed'; why: string };
 
 const [stage, setStage] = createSignal<Stage>({ at: 'opening' });
+
 export { stage };
 
 let sotto: Sotto | undefined;

@@ -12,18 +12,54 @@ interface Shortcut {
 
 const control = (event: KeyboardEvent) => event.ctrlKey || event.metaKey;
 const plainKey = (event: KeyboardEvent) => !control(event) && !event.altKey && !writing(event.target);
-const writing = (target: EventTarget | null) => target instanceof Element && target.matches('input, textarea, select');
+const writing = (target: EventTarget | null) =>
+  target instanceof Element && target.matches('input, textarea, select');
 
 export const SHORTCUTS: Shortcut[] = [
-  { keys: ['Ctrl', 'K'], does: 'New chat', on: (e) => control(e) && e.key === 'k', run: () => openPanel('new-chat') },
-  { keys: ['Ctrl', ','], does: 'Settings', on: (e) => control(e) && e.key === ',', run: () => openPanel('settings') },
+  {
+    keys: ['Ctrl', 'K'],
+    does: 'New chat',
+    on: (e) => control(e) && e.key === 'k',
+    run: () => openPanel('new-chat'),
+  },
+  {
+    keys: ['Ctrl', ','],
+    does: 'Settings',
+    on: (e) => control(e) && e.key === ',',
+    run: () => openPanel('settings'),
+  },
   { keys: ['Alt', '↓'], does: 'Next chat', on: (e) => e.altKey && e.key === 'ArrowDown', run: () => step(1) },
-  { keys: ['Alt', '↑'], does: 'Previous chat', on: (e) => e.altKey && e.key === 'ArrowUp', run: () => step(-1) },
+  {
+    keys: ['Alt', '↑'],
+    does: 'Previous chat',
+    on: (e) => e.altKey && e.key === 'ArrowUp',
+    run: () => step(-1),
+  },
   { keys: ['/'], does: 'Search chats', on: (e) => plainKey(e) && e.key === '/', run: () => focus('#search') },
-  { keys: ['C'], does: 'Write in the open chat', on: (e) => plainKey(e) && e.key === 'c', run: () => focus('#composer') },
-  { keys: ['I'], does: 'Path and members of the open chat', on: (e) => plainKey(e) && e.key === 'i' && !!current(), run: () => openPanel('details') },
-  { keys: ['?'], does: 'This list', on: (e) => plainKey(e) && e.key === '?', run: () => openPanel('shortcuts') },
-  { keys: ['Esc'], does: 'Close, or leave the open chat', on: (e) => e.key === 'Escape' && !!current(), run: () => show(undefined) },
+  {
+    keys: ['C'],
+    does: 'Write in the open chat',
+    on: (e) => plainKey(e) && e.key === 'c',
+    run: () => focus('#composer'),
+  },
+  {
+    keys: ['I'],
+    does: 'Path and members of the open chat',
+    on: (e) => plainKey(e) && e.key === 'i' && !!current(),
+    run: () => openPanel('details'),
+  },
+  {
+    keys: ['?'],
+    does: 'This list',
+    on: (e) => plainKey(e) && e.key === '?',
+    run: () => openPanel('shortcuts'),
+  },
+  {
+    keys: ['Esc'],
+    does: 'Close, or leave the open chat',
+    on: (e) => e.key === 'Escape' && !!current(),
+    run: () => show(undefined),
+  },
   { keys: ['Enter'], does: 'Send' },
   { keys: ['Shift', 'Enter'], does: 'New line' },
 ];

@@ -19,7 +19,10 @@ export interface Timeline {
   close: () => void;
 }
 
-const open = new Map<string, { change: (diffs: readonly TimelineDiff[]) => void; reload: () => Promise<void> }>();
+const open = new Map<
+  string,
+  { change: (diffs: readonly TimelineDiff[]) => void; reload: () => Promise<void> }
+>();
 
 export function listenToTimelines(sotto: Sotto): void {
   sotto.on('timeline', ({ conversation, diffs }) => open.get(conversation)?.change(diffs));
@@ -81,7 +84,11 @@ export function openTimeline(conversation: string, unread: number): Timeline {
 }
 
 /** The list after these changes. What belongs before the window is left to `loadOlder`. */
-export function applied(before: readonly Message[], diffs: readonly TimelineDiff[], complete: boolean): Message[] {
+export function applied(
+  before: readonly Message[],
+  diffs: readonly TimelineDiff[],
+  complete: boolean,
+): Message[] {
   const list = [...before];
   const find = (id: string) => list.findLastIndex((message) => message.id === id);
   const insert = (message: Message, after: string | null) => {
@@ -98,7 +105,8 @@ export function applied(before: readonly Message[], diffs: readonly TimelineDiff
       insert(diff.item, diff.after);
     } else if (diff.op === 'move') {
       const moved = take(diff.id);
-      if (moved) insert(diff.position === undefined ? moved : { ...moved, position: diff.position }, diff.after);
+      if (moved)
+        insert(diff.position === undefined ? moved : { ...moved, position: diff.position }, diff.after);
     } else if (diff.op === 'replace') {
       const at = find(diff.item.id);
       if (at >= 0) list[at] = diff.item;

@@ -2,7 +2,11 @@
 import type { LinkStatus, Path, PathPolicy } from 'sotto';
 import type { Reach } from '../state/people.ts';
 
-export const REACH_WORDS: Record<Reach, string> = { direct: 'Direct', relay: 'Via relay', offline: 'Offline' };
+export const REACH_WORDS: Record<Reach, string> = {
+  direct: 'Direct',
+  relay: 'Via relay',
+  offline: 'Offline',
+};
 
 export const PATH_WORDS: Record<Path, string> = {
   direct: 'Direct, device to device',
@@ -19,7 +23,10 @@ export const PATH_WHY: Record<Path, string> = {
 };
 
 export const POLICY_WORDS: Record<PathPolicy, [name: string, about: string]> = {
-  auto: ['Fastest', 'Each message takes the best link and the server at once; the first copy to arrive counts.'],
+  auto: [
+    'Fastest',
+    'Each message takes the best link and the server at once; the first copy to arrive counts.',
+  ],
   hedge: ['Save data', 'The server only when the link does not answer, and otherwise in batches.'],
   relay: ['Through the server only', 'No direct links: others do not learn your network address.'],
   direct: ['Direct only', 'Links only. Messages to people who are not linked wait.'],
