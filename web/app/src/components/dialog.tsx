@@ -5,7 +5,10 @@ import { Icon } from './icon.tsx';
 /** A modal dialog. The browser keeps the focus inside, closes it on Escape and gives the focus back. */
 export function Dialog(props: { title: string; side?: boolean; children: JSX.Element }) {
   let dialog!: HTMLDialogElement;
-  onMount(() => dialog.showModal());
+  onMount(() => {
+    dialog.setAttribute('closedby', 'any'); // a click beside it closes it, where the browser knows how
+    dialog.showModal();
+  });
   return (
     <dialog
       ref={dialog}
@@ -13,7 +16,6 @@ export function Dialog(props: { title: string; side?: boolean; children: JSX.Ele
       classList={{ 'is-side': props.side }}
       aria-labelledby="dialog-title"
       onClose={closePanel}
-      attr:closedby="any"
     >
       <div class="dialog-body">
         <header class="dialog-head">
