@@ -45,9 +45,9 @@ async function freePort() {
   return port;
 }
 
-/** A `sotto-server` with a folder of its own; SOTTO_SERVER names the program. */
+/** A `sotto-server` with a folder of its own, as cargo has built it. */
 async function startServer(pages) {
-  const program = process.env.SOTTO_SERVER ?? join(ROOT, 'target/debug/sotto-server');
+  const program = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug/sotto-server');
   const dir = await mkdtemp(join(tmpdir(), 'sotto-sdk-'));
   const port = await freePort();
   const origin = `http://127.0.0.1:${port}`;
@@ -55,7 +55,7 @@ async function startServer(pages) {
   const start = async () => {
     child = spawn(program, ['--listen', `127.0.0.1:${port}`, '--data-dir', dir], {
       env: { ...process.env, SOTTO_CORS_ORIGINS: pages },
-      stdio: ['ignore', 'ignore', process.env.SOTTO_TEST_LOG ? 'inherit' : 'ignore'],
+      stdio: ['ignore', 'ignore', process.env.TEST_LOG ? 'inherit' : 'ignore'],
     });
     let failed;
     child.once('error', (error) => {

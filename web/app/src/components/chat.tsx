@@ -1,0 +1,57 @@
+import { createSignal, onCleanup, Show, untrack } from 'solid-js';
+import { conversation as find } from '../state/conversations.ts';
+import { peer } from '../state/session.ts';
+import { openTimeline } from '../state/timeline.ts';
+import { ChatHeader } from './chat-header.tsx';
+import { Composer } from './composer.tsx';
+import { MessageList } from './message-list.tsx';
+import { RequestBar } from './request-bar.tsx';
+import { TypingLine } from './typing-line.tsx';
+
+/** One conversation: who it is with, what was said, and where to write. */
+export function Chat(props: { conversation: string }) {
+  const id = props.conversation;
+  const timeline = openTimeline(
+    id,
+    untrack(() => find(id)?.unread ?? 0),
+  );
+  onCleanup(timeline.close);
+  const of = () => find(id);
+  const [toEnd, setToEnd] = createSignal(0);
+
+  return (
+    <Show when={of()}>
+      {(now) => (
+        <section class="chat" aria-label="Conversation">
+          <ChatHeader of={now()} />
+          <MessageList of={now()} timeline={timeline} toEnd={toEnd()} />
+          <TypingLine conversation={id} />
+          <Show when={now().request && !now().blocked}>
+            <RequestBar of={now()} />
+          </Show>
+          <Show when={now().blocked}>
+            <footer class="bar">
+              <p>You have blocked this person. Nothing of theirs is shown, and they learn nothing.</p>
+              <button type="button" class="button" onClick={() => unblock(now().members)}>
+                Unblock
+              </button>
+            </footer>
+          </Show>
+          <Show when={!now().member}>
+            <footer class="bar">
+              <p>You have left this group. What was said stays here.</p>
+            </footer>
+          </Show>
+          <Show when={!now().request && !now().blocked && now().member}>
+            <Composer conversation={id} onSent={() => setToEnd((count) => count + 1)} />
+          </Show>
+        </section>
+      )}
+    </Show>
+  );
+}
+
+function unblock(members: readonly string[]) {
+  const other = members.find((handle) => handle !== peer().identity?.handle);
+  if (other) void peer().unblock(other);
+}

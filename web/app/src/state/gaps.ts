@@ -1,0 +1,26 @@
+// Messages that cannot be had, where they would stand.
+import { createSignal } from 'solid-js';
+import type { Events, Message, Sotto } from 'sotto';
+
+export type Gap = Events['gap'];
+const [gaps, setGaps] = createSignal<readonly Gap[]>([]);
+
+export function listenToGaps(sotto: Sotto): void {
+  sotto.on('gap', (gap) => setGaps((before) => [...before.filter((each) => each.from !== gap.from), gap]));
+}
+
+/** The gaps between these two neighbours in the display. */
+export function gapsBetween(before: Message | undefined, message: Message): Gap[] {
+  return gaps().filter(
+    (gap) =>
+      gap.conversation === message.conversation && follows(gap, message) && !(before && follows(gap, before)),
+  );
+}
+
+function follows({ to }: Gap, message: Message): boolean {
+  if (typeof to === 'number') return message.position !== undefined && message.position > to;
+  const slash = to.lastIndexOf('/') + 1;
+  return (
+    message.id.startsWith(to.slice(0, slash)) && Number(message.id.slice(slash)) > Number(to.slice(slash))
+  );
+}
