@@ -94,15 +94,19 @@ impl Identity {
 
     /// What to store once the server has taken the sign-up.
     pub fn write_set(&self) -> WriteSet {
+        let Row { key, value } = self.row();
+        WriteSet { rows: [((Table::Meta, key), Some(value))].into(), ..WriteSet::default() }
+    }
+
+    /// Its row in [`Table::Meta`].
+    pub(crate) fn row(&self) -> Row {
         let stored = Stored {
             handle: Text::truncated(self.handle.as_str()),
             server: Text::truncated(&self.server),
             key: self.key.seed(),
             root: self.root.seed(),
         };
-        let mut writes = WriteSet::default();
-        writes.rows.insert((Table::Meta, IDENTITY.to_vec()), Some(cbor::encode(&stored)));
-        writes
+        Row { key: IDENTITY.to_vec(), value: cbor::encode(&stored) }
     }
 
     /// The identity in a store; `None` if nobody has signed up there.

@@ -16,8 +16,10 @@ pub mod io;
 mod link;
 mod peer;
 mod people;
+pub mod rpc;
 mod seal;
 mod sequence;
+pub mod sign_up;
 mod store;
 mod timers;
 

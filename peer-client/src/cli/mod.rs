@@ -20,7 +20,7 @@ use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::link::{LOG_DIRECTIVES, LinkFaults};
-use crate::rpc::{self, view};
+use crate::rpc;
 use crate::{Client, Options, Profile};
 use args::{Cli, Command, Group, Shared, SignUp, To};
 use out::Out;

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Local};
+use sotto_peer_core::rpc::view;
 use sotto_protocol::{ConversationKind, Handle, UnixMillis};
 
 use super::out::Out;
 use super::plain;
-use crate::rpc::view;
 use crate::{ConnectionStatus, ConversationView, LinkPath, LinkStatus, MessageBody, MessageView, Status};
 
 /// A message; `label` says where, if more than one conversation is shown.

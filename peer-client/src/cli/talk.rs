@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
+use sotto_peer_core::rpc::view;
 use sotto_protocol::{ConversationId, DeviceId, MessageId};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::{Instant, sleep_until};
@@ -13,7 +14,6 @@ use tokio::time::{Instant, sleep_until};
 use super::args::{Send, To};
 use super::session::{Session, connection_note, not_connected};
 use super::{Outcome, plain, show};
-use crate::rpc::view;
 use crate::{ConversationView, Event, LinkPath, MessageView, Notification, ReceiptState};
 
 /// After this long without a receipt a person wonders why.

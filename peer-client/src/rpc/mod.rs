@@ -1,12 +1,12 @@
 //! JSON-RPC 2.0 over two streams, one object a line: the peer for programs in any language. docs/rpc.md is the
 //! contract.
 //!
-//! - [`lines`]: bytes to lines; [`request`]: lines to calls; [`view`]: values to JSON; [`error`]: errors.
+//! - [`lines`]: bytes to lines; [`request`]: lines to calls; [`error`]: this library's errors. What the calls and answers
+//!   of a peer look like is the core's: [`sotto_peer_core::rpc`].
 
 mod error;
 mod lines;
 mod request;
-pub mod view;
 
 use std::future::Future;
 use std::path::Path;
@@ -16,14 +16,13 @@ use std::time::Duration;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
-use sotto_peer_core::Reply;
+use sotto_peer_core::rpc::{RpcError, view};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::link::LinkFaults;
 use crate::{Client, Ended, Events, Options, Origin, Pending, Profile};
 
-pub use error::RpcError;
 pub use lines::{LONGEST_LINE, Line, Lines};
 pub use request::{Call, Message, Request};
 
@@ -188,7 +187,9 @@ impl<W: AsyncWrite + Unpin> Server<W> {
         Box::pin(async {
             let result = match outcome {
                 Ok(Outcome::Now(value)) => Ok(value),
-                Ok(Outcome::Later(pending)) => pending.reply().await.map(result).map_err(RpcError::from),
+                Ok(Outcome::Later(pending)) => {
+                    pending.reply().await.map(|reply| view::reply(&reply)).map_err(RpcError::from)
+                }
                 Err(error) => Err(error),
             };
             Some(response(id, result))
@@ -328,20 +329,5 @@ fn response(id: Value, result: Result<Value, RpcError>) -> Value {
     match result {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
         Err(error) => json!({ "jsonrpc": "2.0", "id": id, "error": error.to_json() }),
-    }
-}
-
-fn result(reply: Reply) -> Value {
-    match reply {
-        Reply::Done => json!({}),
-        Reply::Conversation(id) => json!({ "conversation": id }),
-        Reply::Sent(id) => json!({ "id": id }),
-        Reply::Conversations(views) => {
-            json!({ "conversations": views.iter().map(view::conversation).collect::<Vec<_>>() })
-        }
-        Reply::History(messages) => {
-            json!({ "messages": messages.iter().map(view::message).collect::<Vec<_>>() })
-        }
-        Reply::Status(status) => view::status(&status),
     }
 }

@@ -15,6 +15,16 @@ pub struct HttpRequest {
     pub token: Option<String>,
 }
 
+impl HttpRequest {
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self { method: "GET", path: path.into(), body: None, token: None }
+    }
+
+    pub(crate) fn post(path: impl Into<String>, body: &impl serde::Serialize) -> Self {
+        Self { method: "POST", path: path.into(), body: serde_json::to_vec(body).ok(), token: None }
+    }
+}
+
 /// An HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpResponse {

@@ -46,16 +46,6 @@ pub(super) struct Lookups {
     waiting: Vec<(CommandId, Command, Duration)>,
 }
 
-impl HttpRequest {
-    pub(super) fn get(path: impl Into<String>) -> Self {
-        Self { method: "GET", path: path.into(), body: None, token: None }
-    }
-
-    pub(super) fn post(path: impl Into<String>, body: &impl serde::Serialize) -> Self {
-        Self { method: "POST", path: path.into(), body: serde_json::to_vec(body).ok(), token: None }
-    }
-}
-
 impl Peer {
     pub(super) fn ask(&mut self, ask: Ask, mut request: HttpRequest) {
         if !matches!(ask, Ask::ServerInfo | Ask::Challenge | Ask::Session) {

@@ -3,11 +3,26 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sotto_peer_core::{
-    ConnectionStatus, ConversationView, Event, GapRange, LinkPath, LinkStatus, MessageBody, MessageView,
-    Notification, PathPolicy, ReceiptState, Socket, Status, TimelineDiff,
-};
 use sotto_protocol::presence::PresenceState;
+
+use crate::io::{
+    ConnectionStatus, ConversationView, Event, GapRange, LinkPath, LinkStatus, MessageBody, MessageView,
+    Notification, PathPolicy, ReceiptState, Reply, Socket, Status, TimelineDiff,
+};
+
+/// The result of a command.
+pub fn reply(reply: &Reply) -> Value {
+    match reply {
+        Reply::Done => json!({}),
+        Reply::Conversation(id) => json!({ "conversation": id }),
+        Reply::Sent(id) => json!({ "id": id }),
+        Reply::Conversations(views) => {
+            json!({ "conversations": views.iter().map(conversation).collect::<Vec<_>>() })
+        }
+        Reply::History(messages) => json!({ "messages": messages.iter().map(message).collect::<Vec<_>>() }),
+        Reply::Status(of) => status(of),
+    }
+}
 
 /// A notification's method and parameters; kept ones carry their `sequence`.
 pub fn notification(notification: &Notification) -> (&'static str, Value) {
