@@ -47,13 +47,12 @@ for (const [name, Other] of [
 
   test(`chatting with ${name}, the leading tab is frozen: the other one takes over, and it follows when it thaws`, async (t) => {
     const { alice, bob } = await linked(t, Browser, Other);
-    let session;
+    let thaw;
     const { leader, bursts } = await inTheMiddleOfBursts(alice, bob, async (leader) => {
-      session = await leader.context().newCDPSession(leader);
-      await session.send('Page.setWebLifecycleState', { state: 'frozen' });
+      thaw = await alice.freeze(leader);
     });
     await alice.burst(texts('of the new leader', 20));
-    await session.send('Page.setWebLifecycleState', { state: 'active' });
+    thaw();
     await Promise.all(bursts);
     await alice.became(leader, 'following');
     await alice.attempt(texts('of the one that thawed', 20), {

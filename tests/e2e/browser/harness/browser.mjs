@@ -88,6 +88,30 @@ export class Browser extends Peer {
     return page;
   }
 
+  /** Stops the process of a tab, its worker with it, as a system does that freezes tabs; what it returns lets it go on. */
+  async freeze(page) {
+    const renderer = await this.#renderer(page);
+    process.kill(renderer, 'SIGSTOP');
+    return () => process.kill(renderer, 'SIGCONT');
+  }
+
+  /** Nothing says which process a tab has: it is the one that works while the tab does. */
+  async #renderer(page) {
+    const session = await this.#context.browser().newBrowserCDPSession();
+    const work = async () => {
+      const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+      return new Map(processInfo.filter(({ type }) => type === 'renderer').map(({ id, cpuTime }) => [id, cpuTime]));
+    };
+    const before = await work();
+    await page.evaluate(() => {
+      const end = performance.now() + 300;
+      while (performance.now() < end);
+    });
+    const worked = [...(await work())].map(([id, time]) => [id, time - (before.get(id) ?? time)]);
+    const [[id]] = worked.toSorted(([, one], [, other]) => other - one);
+    return id;
+  }
+
   /** The whole browser. */
   async close() {
     await this.#context.close();

@@ -3,7 +3,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 
 /** Far more than anything here takes: it only ends what hangs. */
-export const PATIENCE = Number(process.env.PAT ?? 120_000);
+export const PATIENCE = 120_000;
 
 /** Asks until the answer is true, and returns it; what `seen` says is in the error. */
 export async function until(what, holds, seen = () => '') {
