@@ -24,6 +24,7 @@ export function createVirtual(options: VirtualOptions) {
   let list!: HTMLElement;
   let anchor: Anchor = 'end';
   let width = 0;
+  let placed = 0; // where `place` has scrolled to: the event that follows is not the reader's
 
   const measure = () => heights.measured([...elements].map(([id, element]) => [id, element.offsetHeight]));
 
@@ -45,6 +46,7 @@ export function createVirtual(options: VirtualOptions) {
     for (let round = 0; round < 3; round++) {
       canvas.style.height = `${heights.total}px`;
       view.scrollTop = anchored();
+      placed = view.scrollTop;
       draw();
       if (!measure()) break;
     }
@@ -67,6 +69,8 @@ export function createVirtual(options: VirtualOptions) {
   function scrolled() {
     const first = heights.at(view.scrollTop);
     const id = heights.id(first);
+    if (view.scrollTop === placed) return;
+    placed = -1;
     if (atEnd()) anchor = 'end';
     else if (id !== undefined) anchor = { id, offset: heights.top(first) - view.scrollTop };
     draw();
