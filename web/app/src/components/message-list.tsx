@@ -27,6 +27,7 @@ export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd
   };
   const virtual = createVirtual({
     ids,
+    index,
     estimate,
     onView: (first, last, atEnd) => {
       setAway(!atEnd);

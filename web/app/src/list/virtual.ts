@@ -10,6 +10,8 @@ type Anchor = 'end' | { id: string; offset: number };
 
 export interface VirtualOptions {
   ids: Accessor<readonly string[]>;
+  /** Where each id is in `ids`. */
+  index: Accessor<ReadonlyMap<string, number>>;
   estimate: (index: number) => number;
   /** Called after each change of what is in view: indices of the first and last visible row. */
   onView: (first: number, last: number, atEnd: boolean) => void;
@@ -90,7 +92,7 @@ export function createVirtual(options: VirtualOptions) {
 
   createEffect(
     on(options.ids, (ids) => {
-      heights.set(ids);
+      heights.set(ids, options.index());
       queueMicrotask(place); // after this effect, when changed rows are in the document
     }),
   );
