@@ -16,7 +16,8 @@ const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'applic
 const POLICY =
   "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src *; " +
   "require-trusted-types-for 'script'; trusted-types sotto";
-const BLANK = '<!doctype html><meta charset="utf-8"><title>SDK</title><script type="module" src="/test.js"></script>';
+const BLANK =
+  '<!doctype html><meta charset="utf-8"><title>SDK</title><script type="module" src="/test.js"></script>';
 const PAGE = "import * as sdk from '/dist/index.js'; window.sdk = sdk;";
 
 /** Serves the package, and a page that has it as `window.sdk`. */
@@ -34,7 +35,10 @@ async function servePages() {
     }
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+  return {
+    origin: `http://127.0.0.1:${server.address().port}`,
+    close: () => server.close().closeAllConnections(),
+  };
 }
 
 async function freePort() {
@@ -63,7 +67,13 @@ async function startServer(pages) {
     });
     for (let tries = 0; ; tries += 1) {
       if (failed) throw failed;
-      if (await fetch(`${origin}/v1/server`).then((answer) => answer.ok, () => false)) return;
+      if (
+        await fetch(`${origin}/v1/server`).then(
+          (answer) => answer.ok,
+          () => false,
+        )
+      )
+        return;
       if (tries === 100) throw new Error(`${program} did not start`);
       await pause(50);
     }
@@ -96,7 +106,10 @@ export async function until(what, question, patience = 20_000) {
 
 export async function raise() {
   const pages = await servePages();
-  const server = await startServer(pages.origin);
+  const server = await startServer(pages.origin).catch((error) => {
+    pages.close();
+    throw error;
+  });
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
