@@ -9,7 +9,8 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const { chromium } = createRequire(join(ROOT, 'web/package.json'))('playwright-core');
+const web = createRequire(join(ROOT, 'web/sdk/package.json'));
+const { chromium } = web('playwright-core');
 
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' };
 /** As a careful application would send it. */
@@ -20,11 +21,24 @@ const BLANK =
   '<!doctype html><meta charset="utf-8"><title>SDK</title><script type="module" src="/test.js"></script>';
 const PAGE = "import * as sdk from '/dist/index.js'; window.sdk = sdk;";
 
+/** The store alone, which the package does not show. */
+async function bundleStore() {
+  const entryPoints = [join(ROOT, 'web/sdk/src/worker/store.ts')];
+  const { outputFiles } = await web('esbuild').build({
+    entryPoints,
+    bundle: true,
+    format: 'esm',
+    write: false,
+  });
+  return outputFiles[0].text;
+}
+
 /** Serves the package, and a page that has it as `window.sdk`. */
 async function servePages() {
+  const store = await bundleStore();
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url, 'http://page').pathname);
-    const inline = { '/': [BLANK, '.html'], '/test.js': [PAGE, '.js'] }[path];
+    const inline = { '/': [BLANK, '.html'], '/test.js': [PAGE, '.js'], '/store.js': [store, '.js'] }[path];
     try {
       const body = inline?.[0] ?? (await readFile(join(ROOT, 'web/sdk', path)));
       const headers = { 'content-type': TYPES[inline?.[1] ?? extname(path)] ?? 'text/plain' };

@@ -160,6 +160,65 @@ test('a frozen leader is replaced, and writes nothing when it wakes', async () =
   await bob.context.close();
 });
 
+test('of two that lead a store only the later can write, in whatever order they try', async () => {
+  const { context } = await stage.person();
+  const page = await blankPage(context, stage.pages.origin);
+  const outcome = await page.evaluate(async () => {
+    const { Store, Fenced } = await import('/store.js');
+    const write = (store, value) =>
+      store.write({ puts: [['meta', Uint8Array.of(1), Uint8Array.of(value)]], deletes: [], ranges: [] }).then(
+        () => 'written',
+        (error) => (error instanceof Fenced ? 'fenced' : String(error)),
+      );
+    const [old, next] = [await Store.open('fence'), await Store.open('fence')];
+    await old.lead();
+    const before = await write(old, 1);
+    const taking = next.lead();
+    // Asked for before and after the other leads for certain.
+    const racing = [write(old, 2), write(old, 3)];
+    await taking;
+    const after = [await write(next, 4), await write(old, 5), await write(next, 6), await write(old, 7)];
+    const [[, , value]] = await next.hot();
+    return { before, raced: await Promise.all(racing), after, value: value[0] };
+  });
+  assert.deepEqual(outcome, {
+    before: 'written',
+    raced: ['fenced', 'fenced'],
+    after: ['written', 'fenced', 'written', 'fenced'],
+    value: 6,
+  });
+  await context.close();
+});
+
+test('ranges are read in both directions and deleted before rows are put', async () => {
+  const { context } = await stage.person();
+  const page = await blankPage(context, stage.pages.origin);
+  const outcome = await page.evaluate(async () => {
+    const { Store } = await import('/store.js');
+    const store = await Store.open('ranges');
+    await store.lead();
+    const key = (...bytes) => Uint8Array.of(...bytes);
+    const row = (...bytes) => ['history', key(...bytes), key(...bytes)];
+    const none = { puts: [], deletes: [], ranges: [] };
+    await store.write({ ...none, puts: [row(1), row(1, 0), row(2), row(2, 255), row(3)] });
+    const load = async (from, to, limit, descending) =>
+      (await store.load({ table: 'history', from: key(...from), to: key(...to), limit, descending })).map(
+        ([k]) => [...k],
+      );
+    const up = await load([1, 0], [3], 2, false);
+    const down = await load([1], [3], 2, true);
+    const empty = await load([3], [3], 2, true);
+    await store.write({
+      puts: [row(2)],
+      deletes: [['history', key(1)]],
+      ranges: [['history', key(1, 0), key(3)]],
+    });
+    return { up, down, empty, left: await load([0], [9], 9, false) };
+  });
+  assert.deepEqual(outcome, { up: [[1, 0], [2]], down: [[2, 255], [2]], empty: [], left: [[2], [3]] });
+  await context.close();
+});
+
 test('a profile that a newer version wrote is refused with a typed error, and left alone', async () => {
   const { context } = await stage.person();
   const page = await blankPage(context, stage.pages.origin);
