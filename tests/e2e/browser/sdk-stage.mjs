@@ -9,21 +9,36 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const { chromium } = createRequire(join(ROOT, 'web/package.json'))('playwright-core');
+const web = createRequire(join(ROOT, 'web/sdk/package.json'));
+const { chromium } = web('playwright-core');
 
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' };
 /** As a careful application would send it. */
 const POLICY =
   "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src *; " +
   "require-trusted-types-for 'script'; trusted-types sotto";
-const BLANK = '<!doctype html><meta charset="utf-8"><title>SDK</title><script type="module" src="/test.js"></script>';
+const BLANK =
+  '<!doctype html><meta charset="utf-8"><title>SDK</title><script type="module" src="/test.js"></script>';
 const PAGE = "import * as sdk from '/dist/index.js'; window.sdk = sdk;";
+
+/** The store alone, which the package does not show. */
+async function bundleStore() {
+  const entryPoints = [join(ROOT, 'web/sdk/src/worker/store.ts')];
+  const { outputFiles } = await web('esbuild').build({
+    entryPoints,
+    bundle: true,
+    format: 'esm',
+    write: false,
+  });
+  return outputFiles[0].text;
+}
 
 /** Serves the package, and a page that has it as `window.sdk`. */
 async function servePages() {
+  const store = await bundleStore();
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url, 'http://page').pathname);
-    const inline = { '/': [BLANK, '.html'], '/test.js': [PAGE, '.js'] }[path];
+    const inline = { '/': [BLANK, '.html'], '/test.js': [PAGE, '.js'], '/store.js': [store, '.js'] }[path];
     try {
       const body = inline?.[0] ?? (await readFile(join(ROOT, 'web/sdk', path)));
       const headers = { 'content-type': TYPES[inline?.[1] ?? extname(path)] ?? 'text/plain' };
@@ -34,7 +49,10 @@ async function servePages() {
     }
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+  return {
+    origin: `http://127.0.0.1:${server.address().port}`,
+    close: () => server.close().closeAllConnections(),
+  };
 }
 
 async function freePort() {
@@ -63,7 +81,13 @@ async function startServer(pages) {
     });
     for (let tries = 0; ; tries += 1) {
       if (failed) throw failed;
-      if (await fetch(`${origin}/v1/server`).then((answer) => answer.ok, () => false)) return;
+      if (
+        await fetch(`${origin}/v1/server`).then(
+          (answer) => answer.ok,
+          () => false,
+        )
+      )
+        return;
       if (tries === 100) throw new Error(`${program} did not start`);
       await pause(50);
     }
@@ -96,7 +120,10 @@ export async function until(what, question, patience = 20_000) {
 
 export async function raise() {
   const pages = await servePages();
-  const server = await startServer(pages.origin);
+  const server = await startServer(pages.origin).catch((error) => {
+    pages.close();
+    throw error;
+  });
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [

@@ -20,8 +20,9 @@ self.addEventListener('install', (event) => {
 
 self.addEventListener('activate', (event) => {
   const old = async () => {
-    for (const name of await caches.keys())
-      if (name.startsWith('shell-') && name !== CACHE) await caches.delete(name);
+    // The one before is kept for tabs that still run it: the server may not have its files any more.
+    const shells = (await caches.keys()).filter((name) => name.startsWith('shell-') && name !== CACHE);
+    for (const name of shells.slice(0, -1)) await caches.delete(name);
     await self.clients.claim();
   };
   event.waitUntil(old());
@@ -32,7 +33,8 @@ self.addEventListener('fetch', (event) => {
   const url = new URL(request.url);
   if (request.method !== 'GET' || url.origin !== self.location.origin) return;
   if (request.mode === 'navigate' && url.pathname === '/') event.respondWith(page(request));
-  else if (SHELL.includes(url.pathname)) event.respondWith(kept(request));
+  else if (url.pathname.startsWith('/assets/') || SHELL.includes(url.pathname))
+    event.respondWith(kept(request));
 });
 
 // The newest page when the server answers soon, the kept one otherwise.
@@ -43,5 +45,6 @@ async function page(request: Request): Promise<Response> {
 
 async function kept(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
-  return (await cache.match(request.mode === 'navigate' ? '/' : request)) ?? fetch(request);
+  const wanted = request.mode === 'navigate' ? '/' : request;
+  return (await cache.match(wanted)) ?? (await caches.match(wanted)) ?? fetch(request);
 }

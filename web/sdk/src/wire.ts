@@ -1,28 +1,21 @@
 // What the page and its worker say to each other. Frames of links go as transferred buffers.
 
+import type * as core from '../../core/pkg/sotto_core.js';
 import type { Failure } from './error.js';
 import type { DeviceId, Events, Identity } from './types.js';
 
-export type Channel = 'msg' | 'probe';
+/** The core's values with arrays that own their memory, as all here do: they can be transferred. */
+export type Owned<T> = T extends Uint8Array
+  ? Uint8Array<ArrayBuffer>
+  : T extends (...given: infer Given) => infer Result
+    ? (...given: Given) => Owned<Result>
+    : T extends object
+      ? { [K in keyof T]: Owned<T[K]> }
+      : T;
 
-/** What the core wants of an RTCPeerConnection. */
-export type LinkCommand =
-  | { type: 'open'; ice_servers: string[]; msg_id: number; probe_id: number }
-  | { type: 'offer'; restart: boolean }
-  | { type: 'set_remote'; kind: 'offer' | 'answer'; sdp: string }
-  | { type: 'candidate'; candidate: string; mid: string | null }
-  | { type: 'send'; channel: Channel; message: Uint8Array<ArrayBuffer> }
-  | { type: 'close' };
-
-/** What happens on one. */
-export type LinkEvent =
-  | { type: 'description'; kind: 'offer' | 'answer'; sdp: string }
-  | { type: 'candidate'; candidate: string; mid: string | null }
-  | { type: 'open'; channel: Channel }
-  | { type: 'message'; channel: Channel; message: Uint8Array<ArrayBuffer> }
-  | { type: 'state'; state: 'connecting' | 'connected' | 'disconnected' | 'failed' | 'closed' }
-  | { type: 'path'; path: 'direct' | 'turn' }
-  | { type: 'failed'; why: string };
+export type { Channel } from '../../core/pkg/sotto_core.js';
+export type LinkCommand = Owned<core.LinkCommand>;
+export type LinkEvent = Owned<core.LinkEvent>;
 
 /** A method of docs/rpc.md with its parameters. */
 export interface Call {

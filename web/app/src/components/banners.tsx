@@ -1,4 +1,4 @@
-import { type JSX, Show } from 'solid-js';
+import { createSignal, type JSX, Show } from 'solid-js';
 import { alarms, dismissAlarm, down, tab } from '../state/connection.ts';
 import { Icon, type IconName } from './icon.tsx';
 
@@ -10,6 +10,8 @@ function Banner(props: { icon: IconName; bad?: boolean; children: JSX.Element })
     </div>
   );
 }
+
+const [understood, setUnderstood] = createSignal(false);
 
 /** What concerns the whole app, above both panes. */
 export function Banners() {
@@ -33,6 +35,14 @@ export function Banners() {
           {down().has('relay')
             ? 'No connection to the server. You can go on writing: messages wait here and go out by themselves.'
             : 'The server is partly out of reach: new direct links have to wait. Messages still go out.'}
+        </Banner>
+      </Show>
+      <Show when={tab() === 'following' && !understood()}>
+        <Banner icon="details">
+          Sotto is open in another tab, which keeps the connection. You can use both.{' '}
+          <button type="button" class="link" onClick={() => setUnderstood(true)}>
+            Understood
+          </button>
         </Banner>
       </Show>
       <Show when={tab() === 'taking-over'}>

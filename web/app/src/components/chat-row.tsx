@@ -17,7 +17,7 @@ export function ChatRow(props: { of: Conversation }) {
     <li>
       <a
         class="chat-row"
-        classList={{ 'is-unread': props.of.unread > 0, 'is-muted': props.of.blocked || !props.of.member }}
+        classList={{ 'is-unread': props.of.unread > 0, 'is-muted': !props.of.member }}
         href={`#/c/${props.of.conversation}`}
         aria-current={current() === props.of.conversation ? 'page' : undefined}
       >
@@ -57,7 +57,6 @@ function Preview(props: { of: Conversation }) {
   const last = () => lastMessage(props.of.conversation);
   const text = () => {
     const message = last();
-    if (props.of.blocked) return 'Blocked';
     if (!props.of.member) return 'You have left this group';
     if (!message) return props.of.request ? 'Wants to chat' : 'No messages yet';
     if (message.kind === 'text') return message.text ?? '';
@@ -73,9 +72,7 @@ function Preview(props: { of: Conversation }) {
   };
   return (
     <>
-      <Show when={last()?.own && !props.of.blocked && props.of.member && last()}>
-        {(message) => <Marks of={message()} />}
-      </Show>
+      <Show when={last()?.own && props.of.member && last()}>{(message) => <Marks of={message()} />}</Show>
       <Show when={author()}>
         {(from) => (
           <>

@@ -1,7 +1,7 @@
 import { createSignal, onCleanup, Show, untrack } from 'solid-js';
-import { conversation as find } from '../state/conversations.ts';
-import { peer } from '../state/session.ts';
+import { conversation as find, other } from '../state/conversations.ts';
 import { openTimeline } from '../state/timeline.ts';
+import { BlockedBar } from './blocked.tsx';
 import { ChatHeader } from './chat-header.tsx';
 import { Composer } from './composer.tsx';
 import { MessageList } from './message-list.tsx';
@@ -30,12 +30,7 @@ export function Chat(props: { conversation: string }) {
             <RequestBar of={now()} />
           </Show>
           <Show when={now().blocked}>
-            <footer class="bar">
-              <p>You have blocked this person. Nothing of theirs is shown, and they learn nothing.</p>
-              <button type="button" class="button" onClick={() => unblock(now().members)}>
-                Unblock
-              </button>
-            </footer>
+            <BlockedBar handle={other(now())} />
           </Show>
           <Show when={!now().member}>
             <footer class="bar">
@@ -49,9 +44,4 @@ export function Chat(props: { conversation: string }) {
       )}
     </Show>
   );
-}
-
-function unblock(members: readonly string[]) {
-  const other = members.find((handle) => handle !== peer().identity?.handle);
-  if (other) void peer().unblock(other);
 }

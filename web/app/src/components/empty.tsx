@@ -1,11 +1,11 @@
 import { Show } from 'solid-js';
-import { chats, loaded, requests } from '../state/conversations.ts';
+import { blocked, chats, loaded, requests } from '../state/conversations.ts';
 import { openPanel, show } from '../state/route.ts';
 import { Mark } from './logo.tsx';
 
 /** The right pane while no conversation is chosen. */
 export function Empty(props: { missing: boolean }) {
-  const nobody = () => loaded() && chats().length + requests().length === 0;
+  const nobody = () => loaded() && chats().length + requests().length + blocked().length === 0;
   return (
     <section class="empty-pane">
       <Show when={props.missing} fallback={<Choose first={nobody()} />}>

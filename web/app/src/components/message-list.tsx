@@ -16,7 +16,11 @@ export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd
   const ids = createMemo(() => messages().map((message) => message.id));
   const index = createMemo(() => new Map(ids().map((id, at) => [id, at])));
   const [away, setAway] = createSignal(false);
-  const seen = useSeen((id) => void peer().markRead(props.of.conversation, id));
+  const seen = useSeen((id) => {
+    peer()
+      .markRead(props.of.conversation, id)
+      .catch(() => {}); // what is seen next says it again
+  });
   let view!: HTMLElement;
   let canvas!: HTMLDivElement;
   let list!: HTMLOListElement;
@@ -27,6 +31,7 @@ export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd
   };
   const virtual = createVirtual({
     ids,
+    index,
     estimate,
     onView: (first, last, atEnd) => {
       setAway(!atEnd);

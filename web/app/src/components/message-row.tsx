@@ -1,6 +1,7 @@
 import { For, Show } from 'solid-js';
 import type { Conversation, Message } from 'sotto';
 import { gapsBetween } from '../state/gaps.ts';
+import { mark } from '../state/receipts.ts';
 import { hue } from '../words/names.ts';
 import { day, sameDay, timeOfDay } from '../words/time.ts';
 import { Marks } from './marks.tsx';
@@ -34,6 +35,12 @@ export function MessageRow(props: Props) {
   const joinsBefore = () =>
     sameBlock(props.before, props.message) && !props.firstUnread && gaps().length === 0;
   const joinsAfter = () => sameBlock(props.message, props.after);
+  // The same time and mark below each line of a block would be noise: the last one tells them.
+  const toldBelow = () => {
+    const { message, after } = props;
+    const sameTime = after && joinsAfter() && timeOfDay(message.sent_at) === timeOfDay(after.sent_at);
+    return sameTime && (!message.own || mark(message) === mark(after));
+  };
   return (
     <li ref={props.ref} class="row" classList={{ 'is-block-start': !joinsBefore() }}>
       <Show when={props.start}>{(of) => <Start of={of()} />}</Show>
@@ -79,7 +86,7 @@ export function MessageRow(props: Props) {
             </Show>
             <div class="body" dir="auto">
               <span class="text">{props.message.text}</span>
-              <span class="foot">
+              <span class="foot" classList={{ hidden: toldBelow() }}>
                 <time dir="ltr" datetime={new Date(props.message.sent_at).toISOString()}>
                   {timeOfDay(props.message.sent_at)}
                 </time>

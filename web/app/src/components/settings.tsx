@@ -6,6 +6,7 @@ import { setTheme, type Theme, theme } from '../state/preferences.ts';
 import { me, peer } from '../state/session.ts';
 import { trouble } from '../words/errors.ts';
 import { POLICY_WORDS } from '../words/paths.ts';
+import { Blocked } from './blocked.tsx';
 import { Dialog } from './dialog.tsx';
 import { Avatar, Name } from './name.tsx';
 import { NotYetEncrypted } from './privacy.tsx';
@@ -40,6 +41,7 @@ export function Settings() {
         </For>
       </fieldset>
       <PolicyChoice />
+      <Blocked />
       <h3>Account</h3>
       <dl class="facts">
         <Fact name="Server" value={me()?.server.replace(/^https?:\/\//, '')} />
@@ -84,7 +86,9 @@ const [presence, setPresence] = createSignal<'online' | 'away'>('online');
 function PresenceChoice() {
   const choose = (state: 'online' | 'away') => {
     setPresence(state);
-    void peer().setPresence(state);
+    peer()
+      .setPresence(state)
+      .catch(() => {}); // `ended` tells why nothing works any more
   };
   return (
     <fieldset class="segments">

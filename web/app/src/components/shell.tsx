@@ -1,4 +1,4 @@
-import { createEffect, Match, Show, Switch } from 'solid-js';
+import { createEffect, Match, on, Show, Switch } from 'solid-js';
 import { conversation, loaded, unreadInAll } from '../state/conversations.ts';
 import { current, panel } from '../state/route.ts';
 import { useShortcuts } from '../state/shortcuts.ts';
@@ -20,6 +20,13 @@ export function Shell() {
     const id = current();
     return id === undefined ? undefined : conversation(id);
   };
+  // Who leaves a chat goes on in the list where that chat is.
+  createEffect(
+    on(current, (now, before) => {
+      if (now || !before) return;
+      queueMicrotask(() => document.querySelector<HTMLElement>(`a[href="#/c/${before}"]`)?.focus());
+    }),
+  );
   createEffect(() => {
     document.title = unreadInAll() ? `(${unreadInAll()}) Sotto` : 'Sotto';
   });

@@ -16,7 +16,8 @@ export function SignUp() {
   let form!: HTMLFormElement;
 
   const asksInvite = () => wanted() || refused()?.field === 'invite';
-  const focus = () => form.querySelector<HTMLInputElement>('[aria-invalid], input')?.focus();
+  const focus = () =>
+    (form.querySelector<HTMLInputElement>('[aria-invalid]') ?? form.querySelector('input'))?.focus();
   onMount(focus);
 
   const submit = async (event: SubmitEvent) => {
@@ -39,7 +40,10 @@ export function SignUp() {
       await signUp(handle().trim(), invite().trim());
     } catch (error) {
       const { text, field } = trouble(error);
-      setRefused({ text, field: field ?? (/invit/i.test(text) ? 'invite' : 'other') });
+      const aboutInvite = field === 'invite' || /invit/i.test(text);
+      if (aboutInvite)
+        setRefused({ field: 'invite', text: `${text} Check the code, or ask for another one.` });
+      else setRefused({ text, field: field ?? 'other' });
       setBusy(false);
       focus();
     }

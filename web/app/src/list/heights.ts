@@ -2,15 +2,17 @@
 export class Heights {
   #known = new Map<string, number>();
   #ids: readonly string[] = [];
-  #index = new Map<string, number>();
+  #index: ReadonlyMap<string, number> = new Map();
+  #heights = new Float64Array(0);
   #tops = new Float64Array(1);
 
   constructor(private readonly estimate: (index: number) => number) {}
 
-  /** The rows are these now. */
-  set(ids: readonly string[]): void {
+  /** The rows are these now; `index` says where each id is. */
+  set(ids: readonly string[], index: ReadonlyMap<string, number>): void {
     this.#ids = ids;
-    this.#index = new Map(ids.map((id, index) => [id, index]));
+    this.#index = index;
+    this.#heights = Float64Array.from(ids, (id, at) => this.#known.get(id) ?? this.estimate(at));
     this.#sum();
   }
 
@@ -20,6 +22,8 @@ export class Heights {
     for (const [id, height] of rows) {
       if (height === 0 || this.#known.get(id) === height) continue;
       this.#known.set(id, height);
+      const at = this.#index.get(id);
+      if (at !== undefined) this.#heights[at] = height;
       news = true;
     }
     if (news) this.#sum();
@@ -29,7 +33,7 @@ export class Heights {
   /** The width has changed: nothing that was measured holds. */
   forget(): void {
     this.#known.clear();
-    this.#sum();
+    this.set(this.#ids, this.#index);
   }
 
   get count(): number {
@@ -66,13 +70,9 @@ export class Heights {
 
   // 10,000 additions take some 20 µs: a tree would not be worth its code.
   #sum(): void {
-    const tops = new Float64Array(this.#ids.length + 1);
-    let sum = 0;
-    this.#ids.forEach((id, index) => {
-      tops[index] = sum;
-      sum += this.#known.get(id) ?? this.estimate(index);
-    });
-    tops[this.#ids.length] = sum;
+    const tops = new Float64Array(this.#heights.length + 1);
+    for (let at = 0; at < this.#heights.length; at++)
+      tops[at + 1] = (tops[at] as number) + (this.#heights[at] as number);
     this.#tops = tops;
   }
 }

@@ -10,6 +10,8 @@ type Anchor = 'end' | { id: string; offset: number };
 
 export interface VirtualOptions {
   ids: Accessor<readonly string[]>;
+  /** Where each id is in `ids`. */
+  index: Accessor<ReadonlyMap<string, number>>;
   estimate: (index: number) => number;
   /** Called after each change of what is in view: indices of the first and last visible row. */
   onView: (first: number, last: number, atEnd: boolean) => void;
@@ -24,6 +26,7 @@ export function createVirtual(options: VirtualOptions) {
   let list!: HTMLElement;
   let anchor: Anchor = 'end';
   let width = 0;
+  let placed = 0; // where `place` has scrolled to: the event that follows is not the reader's
 
   const measure = () => heights.measured([...elements].map(([id, element]) => [id, element.offsetHeight]));
 
@@ -45,6 +48,7 @@ export function createVirtual(options: VirtualOptions) {
     for (let round = 0; round < 3; round++) {
       canvas.style.height = `${heights.total}px`;
       view.scrollTop = anchored();
+      placed = view.scrollTop;
       draw();
       if (!measure()) break;
     }
@@ -67,6 +71,8 @@ export function createVirtual(options: VirtualOptions) {
   function scrolled() {
     const first = heights.at(view.scrollTop);
     const id = heights.id(first);
+    if (view.scrollTop === placed) return;
+    placed = -1;
     if (atEnd()) anchor = 'end';
     else if (id !== undefined) anchor = { id, offset: heights.top(first) - view.scrollTop };
     draw();
@@ -86,7 +92,7 @@ export function createVirtual(options: VirtualOptions) {
 
   createEffect(
     on(options.ids, (ids) => {
-      heights.set(ids);
+      heights.set(ids, options.index());
       queueMicrotask(place); // after this effect, when changed rows are in the document
     }),
   );

@@ -20,7 +20,8 @@ const all = createMemo(() =>
   }),
 );
 export const requests = () => all().filter((each) => each.request && !each.blocked);
-export const chats = () => all().filter((each) => !each.request && !(each.blocked && each.kind === 'group'));
+export const chats = () => all().filter((each) => !each.request && !each.blocked);
+export const blocked = () => all().filter((each) => each.blocked && each.kind === 'direct');
 export const unreadInAll = () => chats().reduce((sum, each) => sum + each.unread, 0);
 
 /** Who a direct conversation is with. */

@@ -1,12 +1,17 @@
 // Messages that cannot be had, where they would stand.
-import { createSignal } from 'solid-js';
 import type { Events, Message, Sotto } from 'sotto';
+import { createRemembered } from './remembered.ts';
 
 export type Gap = Events['gap'];
-const [gaps, setGaps] = createSignal<readonly Gap[]>([]);
+const [gaps, setGaps] = createRemembered<readonly Gap[]>('sotto.gaps', []);
 
 export function listenToGaps(sotto: Sotto): void {
-  sotto.on('gap', (gap) => setGaps((before) => [...before.filter((each) => each.from !== gap.from), gap]));
+  sotto.on('gap', (gap) =>
+    setGaps((before) => [
+      ...before.filter((each) => each.conversation !== gap.conversation || each.from !== gap.from),
+      gap,
+    ]),
+  );
 }
 
 /** The gaps between these two neighbours in the display. */

@@ -36,7 +36,8 @@ export function trouble(error: unknown): Trouble {
   return error.field ? { text, field: error.field } : { text };
 }
 
-function sentence(message: string): string {
+function sentence(raw: string): string {
+  const message = raw.replace(/^the server refused: /i, '').replace(/^[a-z_]+: /, ''); // the field is marked on screen
   const text = message.charAt(0).toUpperCase() + message.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }

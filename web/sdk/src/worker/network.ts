@@ -1,6 +1,6 @@
 // The server: HTTP requests and the two WebSockets.
 
-import type { Bytes, Request, Socket } from './core.js';
+import type { Bytes, Request, SocketName } from './core.js';
 
 /** From sending a request to the last byte of its answer; and for a socket to open. */
 const PATIENCE = 15_000;
@@ -62,16 +62,16 @@ export type SocketEvent =
 
 /** The server's two sockets. Only of the last opening of each is anything reported. */
 export class Sockets {
-  readonly #open = new Map<Socket, WebSocket>();
+  readonly #open = new Map<SocketName, WebSocket>();
   readonly #origin: string;
-  readonly #report: (socket: Socket, event: SocketEvent) => void;
+  readonly #report: (socket: SocketName, event: SocketEvent) => void;
 
-  constructor(origin: string, report: (socket: Socket, event: SocketEvent) => void) {
+  constructor(origin: string, report: (socket: SocketName, event: SocketEvent) => void) {
     this.#origin = origin;
     this.#report = report;
   }
 
-  open(which: Socket): void {
+  open(which: SocketName): void {
     this.close(which);
     const address = `${this.#origin.replace(/^http/, 'ws')}/v1/${which}`;
     const socket = new WebSocket(address);
@@ -101,13 +101,13 @@ export class Sockets {
     };
   }
 
-  send(which: Socket, message: Bytes): void {
+  send(which: SocketName, message: Bytes): void {
     const socket = this.#open.get(which);
     if (socket?.readyState !== WebSocket.OPEN) return;
     socket.send(which === 'signal' ? new TextDecoder().decode(message) : message);
   }
 
-  close(which: Socket): void {
+  close(which: SocketName): void {
     const socket = this.#open.get(which);
     this.#open.delete(which);
     socket?.close();

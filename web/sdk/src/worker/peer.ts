@@ -154,8 +154,8 @@ export class Peer {
     if (this.#signingUp) throw new SottoError('pending', 'signing up is under way: wait for its answer');
     this.#signingUp = true;
     try {
-      const { SignUp } = await load(this.#around.wasm);
-      await signUp(SignUp, this.#store, params as unknown as Parameters<typeof signUp>[2]);
+      const brain = await load(this.#around.wasm);
+      await signUp(brain, this.#store, params as unknown as Parameters<typeof signUp>[2]);
       await this.#restore();
     } catch (error) {
       if (error instanceof Fenced) this.stop(error);

@@ -1,7 +1,7 @@
 // Signing up: the keys are durable before the server hears of them, so that a lost answer loses no account.
 
 import { SottoError } from '../error.js';
-import { fromCore, type Request, random, type SignUp } from './core.js';
+import { type Brain, fromCore, type Request, random, type SignUp } from './core.js';
 import { type Response, request } from './network.js';
 import type { Store } from './store.js';
 
@@ -10,11 +10,6 @@ export interface Wanted {
   server: string;
   invite?: string;
   deviceName: string;
-}
-
-interface Brain {
-  begin(handle: string, server: string, deviceName: string, wallMs: number, random: Uint8Array): SignUp;
-  resume(hot: Awaited<ReturnType<Store['hot']>>): SignUp | undefined;
 }
 
 /** Makes the account; once it resolves, the store holds it. */
@@ -37,7 +32,7 @@ async function ask(server: string, what: Request): Promise<Response> {
 }
 
 async function pending(brain: Brain, store: Store, { handle, server }: Wanted): Promise<SignUp | undefined> {
-  const attempt = brain.resume(await store.hot());
+  const attempt = brain.SignUp.resume(await store.hot());
   if (!attempt) return undefined;
   const same = handle.trim().replace(/^@/, '').toLowerCase() === attempt.handle && server === attempt.server;
   if (same) return attempt;
@@ -49,7 +44,7 @@ async function pending(brain: Brain, store: Store, { handle, server }: Wanted): 
 }
 
 async function begin(brain: Brain, store: Store, { handle, server, deviceName }: Wanted): Promise<SignUp> {
-  const attempt = brain.begin(handle, server, deviceName, Date.now(), random(64));
+  const attempt = brain.SignUp.begin(handle, server, deviceName, Date.now(), random(64));
   const { status, body } = await ask(server, { method: 'GET', path: '/v1/server' });
   attempt.check(status, body);
   await store.write(attempt.writes());

@@ -1,7 +1,8 @@
 // IndexedDB as the core's store: an object store a table, keys and values bytes.
 //
-// Whoever leads raises a generation that is kept beside the tables, and every write checks it in its own transaction: a
-// leader that was replaced while it slept cannot write any more, whatever it believes.
+// Whoever leads adds a generation beside the tables, and every write claims the next one for its own transaction: once
+// another leads it is taken, and the transaction fails. So a leader that was replaced while it slept cannot write any
+// more, whatever it believes; and as its writes wait for no answer, one that falls asleep keeps nobody waiting.
 
 import { SottoError } from '../error.js';
 import { type Bytes, HOT, type Query, type Row, TABLES, type Writes } from './core.js';
@@ -9,7 +10,8 @@ import { type Bytes, HOT, type Query, type Row, TABLES, type Writes } from './co
 /** Raised when a table is added or the meaning of rows changes. */
 const SCHEMA = 1;
 const FENCE = 'fence';
-const GENERATION = 'generation';
+/** Generations kept; who is further behind does not come back. */
+const REMEMBERED = 1_000;
 
 /** Another tab leads now. */
 export class Fenced extends Error {}
@@ -66,10 +68,12 @@ export class Store {
   lead(): Promise<void> {
     return this.#transact([FENCE], (tx) => {
       const fence = tx.objectStore(FENCE);
-      const read = fence.get(GENERATION);
-      read.onsuccess = () => {
-        this.generation = (read.result ?? 0) + 1;
-        fence.put(this.generation, GENERATION);
+      const last = fence.openKeyCursor(null, 'prev');
+      last.onsuccess = () => {
+        this.generation = Number(last.result?.key ?? 0) + 1;
+        fence.add(true, this.generation);
+        fence.delete(IDBKeyRange.upperBound(this.generation - REMEMBERED));
+        tx.commit();
       };
     });
   }
@@ -78,17 +82,15 @@ export class Store {
   write({ puts, deletes, ranges }: Writes): Promise<void> {
     const tables = new Set([...puts, ...deletes, ...ranges].map(([table]) => table));
     return this.#transact([FENCE, ...tables], (tx) => {
-      const read = tx.objectStore(FENCE).get(GENERATION);
-      read.onsuccess = () => {
-        if (read.result !== this.generation) return tx.abort();
-        for (const [table, from, to] of ranges) {
-          const range = keyRange(from, to);
-          if (range) tx.objectStore(table).delete(range);
-        }
-        for (const [table, key] of deletes) tx.objectStore(table).delete(key);
-        for (const [table, key, value] of puts) tx.objectStore(table).put(value, key);
-        tx.commit();
-      };
+      tx.objectStore(FENCE).add(true, this.generation + 1);
+      tx.objectStore(FENCE).delete(this.generation + 1);
+      for (const [table, from, to] of ranges) {
+        const range = keyRange(from, to);
+        if (range) tx.objectStore(table).delete(range);
+      }
+      for (const [table, key] of deletes) tx.objectStore(table).delete(key);
+      for (const [table, key, value] of puts) tx.objectStore(table).put(value, key);
+      tx.commit();
     });
   }
 
@@ -138,8 +140,7 @@ export class Store {
     return new Promise((resolve, reject) => {
       const tx = this.#begin(tables, 'readwrite');
       tx.oncomplete = () => resolve();
-      // Without an error it was this file that aborted it, for the generation.
-      tx.onabort = () => reject(tx.error ? storageError(tx.error) : new Fenced());
+      tx.onabort = () => reject(storageError(tx.error));
       work(tx);
     });
   }
@@ -175,8 +176,11 @@ const done = <T>(request: IDBRequest<T>): Promise<T> =>
 const cleared = () =>
   new SottoError('storage-closed', "this site's data were cleared, or the browser closed them: reload");
 
-function storageError(error: unknown): SottoError {
+function storageError(error: unknown): SottoError | Fenced {
   switch ((error as DOMException | null)?.name) {
+    case 'ConstraintError':
+      // Nothing else is ever added.
+      return new Fenced();
     case 'QuotaExceededError':
       return new SottoError(
         'storage-full',

@@ -38,7 +38,11 @@ export class Tab {
     this.#profile = profile;
     this.#wasm = wasm;
     this.#page = page;
-    this.#tabs = new Tabs(profile, (message) => this.#heard(message));
+    this.#tabs = new Tabs(
+      profile,
+      (message) => this.#heard(message),
+      () => this.#outdated(),
+    );
     this.#watch = new Watch(
       () => this.#tabs.say({ type: 'who' }),
       () => this.#takeTurn(true),
@@ -151,6 +155,16 @@ export class Tab {
       notice: { method: 'ended', params: { kind: failure.kind, why: failure.message } },
     });
     for (const id of this.#pending.keys()) this.#answer(id, { failure });
+  }
+
+  /** A newer version of the page is open in another tab. It takes over; this one would not understand it. */
+  #outdated(): void {
+    if (this.#closed) return;
+    const peer = this.#peer;
+    this.#fail(
+      new SottoError('storage-newer', 'a newer version of this page is open in another tab: reload'),
+    );
+    peer?.stop(null);
   }
 
   #announce(): void {

@@ -23,16 +23,23 @@ export type TabMessage =
 export const sameTerm = (one: Term | undefined, other: Term | undefined): boolean =>
   one?.tab === other?.tab && one?.generation === other?.generation;
 
+/** Raised when tabs that say something else could not understand each other. */
+const VERSION = 1;
+
 export class Tabs {
   readonly #channel: BroadcastChannel;
 
-  constructor(profile: string, heard: (message: TabMessage) => void) {
+  /** `outdated` is called when a tab with a newer version is there; those of older ones are not listened to. */
+  constructor(profile: string, heard: (message: TabMessage) => void, outdated: () => void) {
     this.#channel = new BroadcastChannel(`sotto ${profile}`);
-    this.#channel.onmessage = ({ data }) => heard(data);
+    this.#channel.onmessage = ({ data: { version, message } }) => {
+      if (version === VERSION) heard(message);
+      else if (version > VERSION) outdated();
+    };
   }
 
   say(message: TabMessage): void {
-    this.#channel.postMessage(message);
+    this.#channel.postMessage({ version: VERSION, message });
   }
 
   close(): void {
