@@ -106,7 +106,7 @@ async function startServer(pages) {
     await kill('SIGKILL');
     await rm(dir, { recursive: true, force: true });
   };
-  return { origin, start, kill, close };
+  return { origin, start, kill, close, signal: (name) => child.kill(name) };
 }
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
