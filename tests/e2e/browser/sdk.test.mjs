@@ -293,6 +293,28 @@ test('an older version in another window makes room for a newer one, and says so
   await person.context.close();
 });
 
+test('a database that another tab keeps locked is a typed error', async () => {
+  const { context } = await stage.person();
+  const [holder, page] = [
+    await blankPage(context, stage.pages.origin),
+    await blankPage(context, stage.pages.origin),
+  ];
+  await holder.evaluate(
+    () =>
+      new Promise((resolve) => {
+        indexedDB.open('sotto', 1).onsuccess = ({ target }) => {
+          window.held = target.result;
+          indexedDB.deleteDatabase('sotto').onblocked = resolve;
+        };
+      }),
+  );
+  assert.equal(
+    await page.evaluate(() => window.sdk.Sotto.open().catch((error) => error.kind)),
+    'storage-blocked',
+  );
+  await context.close();
+});
+
 test('a database cleared under the page ends the peer with a typed error', async () => {
   const person = await stage.person();
   const page = await person.tab();
@@ -340,6 +362,11 @@ test('errors are typed: no account, a taken handle, no server', async () => {
   assert.equal((await call(taken, 'signUp', { handle: 'jana' })).handle, 'jana');
   const stranded = await openTab(one.context, stage.pages.origin, 'http://127.0.0.1:9', { profile: 'other' });
   assert.equal((await call(stranded, 'signUp', { handle: 'kim' })).kind, 'offline');
+  const elsewhere = stage.pages.origin.replace('127.0.0.1', 'localhost');
+  const foreign = await openTab(one.context, elsewhere, stage.server.origin);
+  const refused = await call(foreign, 'signUp', { handle: 'kim' });
+  assert.equal(refused.kind, 'offline');
+  assert.match(refused.message, /refuses this page's origin/);
   await one.context.close();
   await other.context.close();
 });
