@@ -8,7 +8,7 @@ import { Peer, whole } from './peer.mjs';
 import { ROOT } from './programs.mjs';
 import { until } from './until.mjs';
 
-const { chromium } = createRequire(join(ROOT, 'web/package.json'))('playwright-core');
+export const { chromium } = createRequire(join(ROOT, 'web/package.json'))('playwright-core');
 
 export const CHROMIUM = {
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
