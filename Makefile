@@ -19,7 +19,7 @@ DATA ?= .sotto/server
 HISTORIES ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt deny wasm doc sim bench clean
+.PHONY: help run build web test lint fmt deny wasm doc sim bench clean
 
 help: ## Print this
 	@echo "Sotto: chat between peers. The commands of this repository:"
@@ -29,24 +29,30 @@ help: ## Print this
 	echo
 	echo "Programs are built in $$CARGO_TARGET_DIR (set CARGO_TARGET_DIR to change it)."
 
-run: ## Build and start a server, and say what to type in two terminals (ADDR=…, DATA=…)
-	@scripts/need rust
-	echo "Building the server and the peer. The first time takes some minutes; later it is seconds."
+run: ## Build and start a server, and say where to open the app (ADDR=…, DATA=…)
+	@scripts/need rust node
+	echo "Building the web app, the server and the peer. The first time takes some minutes; later it is seconds."
+	scripts/web
 	cargo build --locked -p sotto-server -p sotto-peer-client
 	exec scripts/run "$(ADDR)" "$(DATA)"
 
-build: ## Build both programs
-	@scripts/need rust
+build: ## Build both programs, the server with the web app in it
+	@scripts/web
 	cargo build --locked -p sotto-server -p sotto-peer-client
 
-test: ## Everything: formatting, lints, licences, wasm32, all tests. What CI runs
+web: ## Build the web app and the browser SDK alone
+	@scripts/web
+
+test: ## Everything: formatting, lints, licences, wasm32, all tests, in Chromium too. What CI runs
 	@scripts/test
 
-lint: ## Formatting, clippy, licences, wasm32
+lint: ## Formatting, clippy, biome, types, licences, wasm32
 	@scripts/test lint
 
-fmt: ## Format all Rust code
+fmt: ## Format all Rust and web code
 	@cargo fmt --all
+	scripts/need web
+	npm --prefix web run --silent format
 
 deny: ## Licences and sources of the dependencies
 	@scripts/test deny
@@ -67,5 +73,5 @@ bench: ## Measure against bare SQLite and a bare WebRTC channel
 	scripts/bench
 
 clean: ## Remove what `make run` kept, and what was built
-	@rm -rf .sotto
+	@rm -rf .sotto web/node_modules web/core/pkg web/*/dist
 	cargo clean

@@ -36,6 +36,9 @@ pub fn output(text: &str) -> io::Result<()> {
 }
 
 fn warn(server: &Server) {
+    if !server.has_web_app() {
+        tracing::warn!("this build has no web app: / says how to build one. `make build` does it");
+    }
     let config = server.config();
     if config.is_private() {
         return;
@@ -61,7 +64,11 @@ fn banner(server: &Server, url: &str) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {name:<9} {value}");
     };
-    line("address", format!("{url}  (API: {url}/docs)"));
+    if server.has_web_app() {
+        line("open", format!("{url}  (API: {url}/docs)"));
+    } else {
+        line("address", format!("{url}  (API: {url}/docs; no web app in this build)"));
+    }
     line("data", data.to_string());
     let sign_up = match server.sign_up_policy() {
         SignUpPolicy::Open => "open: whoever reaches this address",

@@ -27,6 +27,7 @@ use crate::http::connections::{self, Counters};
 use crate::http::health::{self, Health};
 use crate::http::metrics::{self, Metrics};
 use crate::http::problem::problem;
+use crate::http::web_app::{self, WebApp};
 use crate::http::{client, requests};
 use crate::origin::Origin;
 use crate::tls::{Certificates, TlsError};
@@ -112,6 +113,7 @@ pub struct Server {
     accounts: SqlitePool,
     relay: Relay,
     log: SqliteStore,
+    web_app: Arc<WebApp>,
 }
 
 impl Server {
@@ -124,7 +126,20 @@ impl Server {
         let (signaling, accounts) = open_signaling(&config, &origins, &data.signaling()).await?;
         let log = open_log(&data.relay()).await?;
         let relay = open_relay(&config, &origins, log.clone(), &signaling);
-        Ok(Self { config, address, origins, listener, data, certificates, signaling, accounts, relay, log })
+        let web_app = Arc::new(WebApp::embedded());
+        Ok(Self {
+            config,
+            address,
+            origins,
+            listener,
+            data,
+            certificates,
+            signaling,
+            accounts,
+            relay,
+            log,
+            web_app,
+        })
     }
 
     /// Where it listens.
@@ -150,6 +165,11 @@ impl Server {
     /// What it was told.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether it was built with the web app.
+    pub fn has_web_app(&self) -> bool {
+        self.web_app.is_built()
     }
 
     /// Answers until `shutdown` resolves. Then sockets are told when to come back, what the relay accepted is written, and
@@ -204,7 +224,9 @@ impl Server {
             .method_not_allowed_fallback(async || {
                 problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "only GET is answered here")
             })
-            .fallback_service(self.signaling.router())
+            .fallback_service(
+                self.signaling.router().layer(from_fn_with_state(self.web_app.clone(), web_app::serve)),
+            )
             .layer(from_fn_with_state(metrics, requests::observe))
             .layer(from_fn_with_state(Arc::new(self.config.trusted_proxies.clone()), client::identify))
     }

@@ -6,3 +6,4 @@ pub mod health;
 pub mod metrics;
 pub(crate) mod problem;
 pub mod requests;
+pub mod web_app;

@@ -138,6 +138,10 @@ impl Running {
         request(self.authority(), "GET", path, headers, "")
     }
 
+    pub fn head(&self, path: &str) -> Answer {
+        request(self.authority(), "HEAD", path, &[], "")
+    }
+
     pub fn post(&self, path: &str, body: &impl serde::Serialize) -> Answer {
         let headers = [("Content-Type", "application/json")];
         request(self.authority(), "POST", path, &headers, &serde_json::to_string(body).unwrap())

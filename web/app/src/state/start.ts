@@ -1,0 +1,30 @@
+// Opens the peer and lets each part of the state listen to it.
+import { listenToConnection, setSocket } from './connection.ts';
+import { listenToConversations, loadConversations } from './conversations.ts';
+import { listenToGaps } from './gaps.ts';
+import { listenToPeople, refreshStatus } from './people.ts';
+import { listenToReceipts } from './receipts.ts';
+import { open, peer } from './session.ts';
+import { listenToTimelines, reloadTimelines } from './timeline.ts';
+
+export function start(): Promise<void> {
+  return open((sotto) => {
+    listenToConversations(sotto);
+    listenToTimelines(sotto);
+    listenToReceipts(sotto);
+    listenToPeople(sotto);
+    listenToGaps(sotto);
+    listenToConnection(sotto, () => {
+      void loadConversations();
+      reloadTimelines();
+    });
+  }, begin);
+}
+
+async function begin() {
+  await loadConversations();
+  refreshStatus();
+  const { server, relay } = await peer().status();
+  setSocket('server', server.up, server.why);
+  setSocket('relay', relay.up, relay.why);
+}

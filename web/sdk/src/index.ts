@@ -1,0 +1,3 @@
+export { SottoError } from './error.js';
+export { Sotto } from './page/sotto.js';
+export type * from './types.js';
