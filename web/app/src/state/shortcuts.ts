@@ -1,7 +1,7 @@
 // Keys that work everywhere. The list that people see is made of the same table.
 import { onCleanup, onMount } from 'solid-js';
 import { chats } from './conversations.ts';
-import { current, openPanel, panel, show } from './route.ts';
+import { current, openPanel, show } from './route.ts';
 
 interface Shortcut {
   keys: string[];
@@ -66,7 +66,7 @@ export const SHORTCUTS: Shortcut[] = [
 
 export function useShortcuts(): void {
   const pressed = (event: KeyboardEvent) => {
-    if (panel() || event.defaultPrevented || event.isComposing) return;
+    if (document.querySelector('dialog[open]') || event.defaultPrevented || event.isComposing) return;
     const hit = SHORTCUTS.find((each) => each.on?.(event));
     if (!hit?.run) return;
     event.preventDefault();

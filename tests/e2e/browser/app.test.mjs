@@ -1,0 +1,155 @@
+// The app, as somebody uses it who has a keyboard, a screen reader, bad intentions or ten thousand messages.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { axe, DESKTOP, lastIs, PHONE, say, shown, signUp, stage, startChat } from './harness/app.mjs';
+import { Native } from './harness/native.mjs';
+import { texts } from './harness/peer.mjs';
+import { until } from './harness/until.mjs';
+
+/** What is said of whatever has the focus; nothing if nothing has it. */
+const focused = (page) =>
+  page.evaluate(() => {
+    const { activeElement: element, body } = document;
+    return element === body ? '' : (element.getAttribute('aria-label') ?? element.textContent);
+  });
+
+/** Presses Tab until what has the focus says this. */
+async function tabTo(page, words) {
+  for (let steps = 0; steps < 40; steps += 1) {
+    if ((await focused(page)).includes(words)) return;
+    await page.keyboard.press('Tab');
+  }
+  assert.fail(`Tab never reaches '${words}'`);
+}
+
+test('two people sign up, find each other, write and see how far it got, by keyboard alone', async (t) => {
+  const { visit } = await stage(t);
+  const [alice, bob] = [await visit(), await visit()];
+  for (const [page, handle] of [[alice, 'alice'], [bob, 'bob']]) {
+    await page.keyboard.type(handle); // the field has the focus
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('.sidebar');
+  }
+  await tabTo(alice, 'New chat');
+  await alice.keyboard.press('Enter');
+  await alice.keyboard.type('bob');
+  await alice.keyboard.press('Enter');
+  await alice.waitForSelector('#composer:focus');
+  await alice.keyboard.type('first line');
+  await alice.keyboard.press('Shift+Enter');
+  await alice.keyboard.type('second line');
+  await alice.keyboard.press('Enter');
+
+  await bob.waitForSelector('.chat-row');
+  await tabTo(bob, 'alice');
+  await bob.keyboard.press('Enter');
+  await tabTo(bob, 'Accept');
+  await bob.keyboard.press('Enter');
+  await lastIs(bob, 'first line\nsecond line');
+  await alice.waitForSelector('.row .marks.is-read');
+
+  await tabTo(alice, 'show the path');
+  await alice.keyboard.press('Enter');
+  await alice.waitForSelector('.paths .facts');
+  await alice.keyboard.press('Escape');
+  assert.match(await focused(alice), /show the path/, 'the focus is back where it was');
+  await alice.keyboard.press('Control+,');
+  await tabTo(alice, 'Close');
+  await alice.keyboard.press('Enter');
+  await alice.keyboard.press('Escape');
+  await until('the chat is left for its line in the list', async () => (await focused(alice)).includes('first line'));
+  assert.deepEqual([...alice.complaints, ...bob.complaints], []);
+});
+
+test('axe finds nothing on any screen, in both themes and widths', async (t) => {
+  const { visit } = await stage(t);
+  const peer = await visit();
+  await signUp(peer, 'peer');
+  let number = 0;
+  for (const colorScheme of ['light', 'dark']) {
+    for (const viewport of [PHONE, DESKTOP]) {
+      number += 1;
+      const page = await visit({ colorScheme, viewport });
+      const found = async (screen) => assert.deepEqual(await axe(page), [], `${screen}, ${colorScheme}, ${viewport.width} px`);
+      await found('sign-up');
+      await page.keyboard.press('Enter');
+      await found('sign-up that complains');
+      await signUp(page, `person${number}`);
+      await found('no chats');
+      await startChat(page, 'peer');
+      await found('empty chat');
+      await say(page, 'hello');
+      await lastIs(page, 'hello');
+      await found('chat');
+      for (const keys of ['Control+k', 'Control+,']) {
+        await page.keyboard.press(keys);
+        await page.waitForSelector('dialog[open]');
+        await found(keys);
+        await page.keyboard.press('Escape');
+      }
+      await page.click('.reach-button');
+      await found('path');
+      await page.keyboard.press('Escape');
+      await page.keyboard.press('Escape');
+      await page.waitForSelector('.empty-pane', { state: viewport === PHONE ? 'hidden' : 'visible' });
+      await found('list');
+      assert.deepEqual(page.complaints, []);
+    }
+  }
+});
+
+test('text is text, only spaces is nothing, and too much is said to be', async (t) => {
+  const { visit } = await stage(t);
+  const [alice, bob] = [await visit(), await visit()];
+  await signUp(alice, 'alice');
+  await signUp(bob, 'bob');
+  await startChat(alice, 'bob');
+  const script = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
+  await say(alice, script);
+  await lastIs(alice, script);
+  await say(alice, ' \n ');
+  await say(alice, 'x'.repeat(65_536));
+  assert.match(await alice.textContent('.composer [role=alert]'), /Too long by 32,768 bytes.*Shorten/);
+  assert.deepEqual(await shown(alice), [script]);
+  await bob.click('.chat-row');
+  await lastIs(bob, script);
+  assert.equal(await bob.$('.row img, .row script'), null);
+
+  await alice.click('[aria-label="New group"]');
+  await alice.fill('#group-name', 'Bo\u200bok\u2060 club');
+  await alice.fill('#group-members', 'bob');
+  await alice.click('.dialog-buttons .is-primary');
+  await alice.waitForFunction(() => document.querySelector('.chat-head bdi')?.textContent === 'Book club');
+  assert.deepEqual([...alice.complaints, ...bob.complaints], []);
+});
+
+test('of ten thousand messages at most 80 rows are in the document, and all can be scrolled to', async (t) => {
+  const { folder, server, visit } = await stage(t);
+  const alice = await visit();
+  await signUp(alice, 'alice');
+  const bob = await Native.signUp(folder, 'bob', server);
+  t.after(() => bob.close());
+  bob.conversation = await bob.direct('alice');
+  const all = texts('message', 10_000);
+  for (let from = 0; from < all.length; from += 500) await bob.burst(all.slice(from, from + 500));
+  await until('all are there', async () => (await alice.textContent('.chat-row .chat-row-last')) === all.at(-1));
+  await alice.click('.chat-row');
+  await alice.waitForSelector('.row');
+  await alice.evaluate(() => {
+    window.most = 0;
+    const count = () => {
+      window.most = Math.max(window.most, document.querySelectorAll('.row').length);
+    };
+    new MutationObserver(count).observe(document.querySelector('.messages-list'), { childList: true });
+  });
+  await until('the first one is in view', async () => {
+    await alice.evaluate(() => document.querySelector('.messages-view').scrollBy(0, -20_000));
+    return (await shown(alice))[0] === all[0];
+  });
+  await alice.click('.to-end');
+  await lastIs(alice, all.at(-1));
+  const most = await alice.evaluate(() => window.most);
+  assert.ok(most > 10 && most <= 80, `${most} rows`);
+  assert.deepEqual(alice.complaints, []);
+});
