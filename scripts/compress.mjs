@@ -14,7 +14,10 @@ for (const entry of readdirSync(process.argv[2], { recursive: true, withFileType
   const content = readFileSync(path);
   if (content.length < WORTH_IT) continue;
   const brotli = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: content.length };
-  const copies = { '.br': brotliCompressSync(content, { params: brotli }), '.gz': gzipSync(content, { level: 9 }) };
+  const copies = {
+    '.br': brotliCompressSync(content, { params: brotli }),
+    '.gz': gzipSync(content, { level: 9 }),
+  };
   for (const [ending, copy] of Object.entries(copies)) {
     if (copy.length < content.length) writeFileSync(path + ending, copy);
   }

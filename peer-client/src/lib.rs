@@ -48,5 +48,5 @@ pub use profile::{Options, Profile, ProfileError, SignUpError, Store, StoreError
 pub use sotto_peer_core::{
     Command, CommandError, ConnectionStatus, ConversationStatus, ConversationView, Event, GapRange, Identity,
     LinkPath, LinkStatus, MessageBody, MessageView, Notification, PathPolicy, PathState, ReceiptState, Reply,
-    Status, TimelineDiff,
+    Status, TimelineDiff, sign_up::WrongServer,
 };

@@ -20,3 +20,6 @@ await build({
   legalComments: 'none',
 });
 await copyFile(here('../core/pkg/sotto_core_bg.wasm'), here('dist/sotto_core_bg.wasm'));
+for (const licence of ['LICENSE-APACHE', 'LICENSE-MIT']) {
+  await copyFile(here(`../../${licence}`), here(`dist/${licence}`));
+}

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use serde_json::json;
+use sotto_peer_core::rpc::view;
 use tracing_subscriber::EnvFilter;
 
 use crate::link::{LOG_DIRECTIVES, LinkFaults};

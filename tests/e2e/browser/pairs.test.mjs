@@ -14,7 +14,8 @@ const bothBurst = (peers, tag, count) =>
 async function assertDirect(browser) {
   const [connection, ...more] = await browser.connections();
   assert.deepEqual(more, [], 'more than one connection is up');
-  for (const end of ['local', 'remote']) assert.ok(['host', 'prflx', 'srflx'].includes(connection[end]), connection[end]);
+  for (const end of ['local', 'remote'])
+    assert.ok(['host', 'prflx', 'srflx'].includes(connection[end]), connection[end]);
   assert.ok(connection.sent > 0 && connection.received > 0, JSON.stringify(connection));
   const [link] = (await browser.status()).links;
   assert.ok(link.rtt_ms > 0, JSON.stringify(link));
@@ -43,7 +44,11 @@ for (const [name, Other] of [
       assert.equal(relay.up, false);
       assert.equal(await peer.directLinks(), 1);
     }
-    assert.equal((await alice.history()).at(-1).position, undefined, 'the server is gone, and yet it is in its log');
+    assert.equal(
+      (await alice.history()).at(-1).position,
+      undefined,
+      'the server is gone, and yet it is in its log',
+    );
     await server.restart();
     await judge(alice, bob);
   });

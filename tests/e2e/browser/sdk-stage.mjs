@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { extname, join, normalize } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
@@ -63,9 +64,12 @@ async function freePort() {
   return port;
 }
 
-/** A `sotto-server` with a folder of its own, as cargo has built it. */
+/** A program of the workspace, as cargo has built it. */
+const built = (name) => join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug', name);
+
+/** A `sotto-server` with a folder of its own. */
 async function startServer(pages) {
-  const program = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug/sotto-server');
+  const program = built('sotto-server');
   const dir = await mkdtemp(join(tmpdir(), 'sotto-sdk-'));
   const port = await freePort();
   const origin = `http://127.0.0.1:${port}`;
@@ -102,7 +106,7 @@ async function startServer(pages) {
     await kill('SIGKILL');
     await rm(dir, { recursive: true, force: true });
   };
-  return { origin, start, kill, close };
+  return { origin, start, kill, close, signal: (name) => child.kill(name) };
 }
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -148,6 +152,33 @@ export async function raise() {
     pages.close();
   };
   return { pages, server, browser, person, close };
+}
+
+/** A terminal's peer: `sotto rpc` in a folder of its own. */
+export async function startNative(server, handle) {
+  const dir = await mkdtemp(join(tmpdir(), 'sotto-native-'));
+  const child = spawn(built('sotto'), ['--profile', join(dir, 'profile'), 'rpc'], {
+    stdio: ['pipe', 'pipe', process.env.TEST_LOG ? 'inherit' : 'ignore'],
+  });
+  const waiting = new Map();
+  let calls = 0;
+  createInterface(child.stdout).on('line', (line) => {
+    const { id, result, error } = JSON.parse(line);
+    waiting.get(id)?.(result ?? error);
+    waiting.delete(id);
+  });
+  const request = (method, params = {}) =>
+    new Promise((resolve) => {
+      calls += 1;
+      waiting.set(calls, resolve);
+      child.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', id: calls, method, params })}\n`);
+    });
+  const close = async () => {
+    child.kill('SIGKILL');
+    await rm(dir, { recursive: true, force: true });
+  };
+  await request('sign_up', { server, handle });
+  return { request, close };
 }
 
 /** A page with a `Sotto` of its own in `window.sotto`; what it was told is in `window.seen`. */

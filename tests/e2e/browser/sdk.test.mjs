@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { blankPage, call, openTab, pause, raise, texts, until } from './sdk-stage.mjs';
+import { blankPage, call, openTab, pause, raise, startNative, texts, until } from './sdk-stage.mjs';
 
 let stage;
 before(async () => {
@@ -47,6 +47,50 @@ test('two browsers sign up and chat directly, both ways', async () => {
   );
   await alice.context.close();
   await bob.context.close();
+});
+
+test('a browser and a terminal chat directly, both ways', async () => {
+  const person = await stage.person();
+  const [page, native] = await Promise.all([person.tab(), startNative(stage.server.origin, 'una')]);
+  await call(page, 'signUp', { handle: 'vic' });
+  const { conversation } = await native.request('direct', { handle: 'vic' });
+  await native.request('send', { conversation, text: 'from a terminal' });
+  await until('the request', async () => (await call(page, 'conversations')).length === 1);
+  await call(page, 'accept', conversation);
+  await until('a direct link', () => isDirect(page));
+  // Nothing of what follows is in the relay's log when it arrives.
+  await call(page, 'setPathPolicy', 'direct');
+  await native.request('path.policy', { mode: 'direct' });
+  for (let i = 0; i < 10; i += 1) {
+    await call(page, 'send', conversation, `b${i}`);
+    await native.request('send', { conversation, text: `t${i}` });
+  }
+  const here = await until('all of it', async () => {
+    const list = await texts(page, conversation);
+    return list.length === 21 && list;
+  });
+  const there = await until('all of it, there', async () => {
+    const { messages } = await native.request('history', { conversation, limit: 100 });
+    return messages.length === 21 && messages.map(({ from, text }) => `${from}: ${text}`);
+  });
+  assert.deepEqual(here, there);
+  await native.close();
+  await person.context.close();
+});
+
+test('the echo of the examples answers', async () => {
+  const [bot, person] = await Promise.all([stage.person(), stage.person()]);
+  const echo = await bot.context.newPage();
+  await echo.goto(`${stage.pages.origin}/examples/echo.html?server=${stage.server.origin}`);
+  await echo.click('button');
+  await echo.getByText('I am @echo').waitFor();
+  const page = await person.tab();
+  await call(page, 'signUp', { handle: 'wes' });
+  const conversation = await call(page, 'direct', 'echo');
+  await call(page, 'send', conversation, 'anybody there?');
+  await until('an echo', async () => (await texts(page, conversation)).includes('echo: anybody there?'));
+  await bot.context.close();
+  await person.context.close();
 });
 
 test('the second tab follows: it reads, sends and hears everything', async () => {
@@ -249,6 +293,28 @@ test('an older version in another window makes room for a newer one, and says so
   await person.context.close();
 });
 
+test('a database that another tab keeps locked is a typed error', async () => {
+  const { context } = await stage.person();
+  const [holder, page] = [
+    await blankPage(context, stage.pages.origin),
+    await blankPage(context, stage.pages.origin),
+  ];
+  await holder.evaluate(
+    () =>
+      new Promise((resolve) => {
+        indexedDB.open('sotto', 1).onsuccess = ({ target }) => {
+          window.held = target.result;
+          indexedDB.deleteDatabase('sotto').onblocked = resolve;
+        };
+      }),
+  );
+  assert.equal(
+    await page.evaluate(() => window.sdk.Sotto.open().catch((error) => error.kind)),
+    'storage-blocked',
+  );
+  await context.close();
+});
+
 test('a database cleared under the page ends the peer with a typed error', async () => {
   const person = await stage.person();
   const page = await person.tab();
@@ -296,6 +362,11 @@ test('errors are typed: no account, a taken handle, no server', async () => {
   assert.equal((await call(taken, 'signUp', { handle: 'jana' })).handle, 'jana');
   const stranded = await openTab(one.context, stage.pages.origin, 'http://127.0.0.1:9', { profile: 'other' });
   assert.equal((await call(stranded, 'signUp', { handle: 'kim' })).kind, 'offline');
+  const elsewhere = stage.pages.origin.replace('127.0.0.1', 'localhost');
+  const foreign = await openTab(one.context, elsewhere, stage.server.origin);
+  const refused = await call(foreign, 'signUp', { handle: 'kim' });
+  assert.equal(refused.kind, 'offline');
+  assert.match(refused.message, /refuses this page's origin/);
   await one.context.close();
   await other.context.close();
 });

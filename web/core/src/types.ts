@@ -19,7 +19,13 @@ export type Input =
   | { type: 'persisted'; token: number }
   | { type: 'loaded'; id: number; rows: [key: Bytes, value: Bytes][] }
   | { type: 'http'; id: number; status?: number; body?: Bytes; error?: string }
-  | { type: 'socket'; socket: SocketName; event: 'opened' | 'message' | 'closed'; message?: Bytes; why?: string }
+  | {
+      type: 'socket';
+      socket: SocketName;
+      event: 'opened' | 'message' | 'closed';
+      message?: Bytes;
+      why?: string;
+    }
   | { type: 'link'; device: string; session: string; event: LinkEvent }
   | { type: 'timeout' }
   | { type: 'network_changed' };

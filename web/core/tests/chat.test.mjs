@@ -19,7 +19,7 @@ before(async () => {
 });
 
 after(async () => {
-  devices.forEach((device) => device.close());
+  for (const device of devices) device.close();
   await server.stop();
 });
 
@@ -32,7 +32,10 @@ test('what one sends the other sees, in order, over the relay, a link, and after
   await alice.call('path.policy', { mode: 'relay' });
   const { id } = await alice.call('send', { conversation, text: 'hello' });
   const hello = await bob.event('message', (message) => message.id === id);
-  assert.deepEqual({ from: hello.from, text: hello.text, own: hello.own }, { from: 'alice', text: 'hello', own: false });
+  assert.deepEqual(
+    { from: hello.from, text: hello.text, own: hello.own },
+    { from: 'alice', text: 'hello', own: false },
+  );
   await bob.call('accept', { conversation });
 
   await alice.call('path.policy', { mode: 'direct' });
@@ -44,7 +47,7 @@ test('what one sends the other sees, in order, over the relay, a link, and after
   assert.equal(link.path, 'direct');
 
   await alice.call('path.policy', { mode: 'auto' });
-  [alice, bob].forEach((device) => device.close());
+  for (const device of [alice, bob]) device.close();
   bob = run(stores[1], wire);
   const burst = Array.from({ length: 20 }, (_, index) => `message ${index}`);
   await Promise.all(burst.map((text) => bob.call('send', { conversation, text })));
@@ -52,8 +55,14 @@ test('what one sends the other sees, in order, over the relay, a link, and after
   await alice.event('message', ({ text }) => text === burst.at(-1));
   for (const device of [alice, bob]) {
     const { messages } = await device.call('history', { conversation, limit: 100 });
-    assert.deepEqual(messages.map(({ text }) => text), ['hello', 'over the link', ...burst]);
+    assert.deepEqual(
+      messages.map(({ text }) => text),
+      ['hello', 'over the link', ...burst],
+    );
   }
   const last = await alice.call('history', { conversation, limit: 2 });
-  assert.deepEqual(last.messages.map(({ text }) => text), burst.slice(-2));
+  assert.deepEqual(
+    last.messages.map(({ text }) => text),
+    burst.slice(-2),
+  );
 });

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 
-import { Core, SignUp, random } from './module.mjs';
+import { Core, outputs, random, SignUp } from './module.mjs';
 
 const HOT = ['meta', 'account', 'conversation', 'author', 'receipt', 'tail'];
 const hex = (bytes) => Buffer.from(bytes).toString('hex');
@@ -106,7 +106,7 @@ export class Device {
   }
 
   #drain() {
-    for (let output; (output = this.core.poll()) !== undefined; ) this.#carryOut(output);
+    for (const output of outputs(this.core)) this.#carryOut(output);
     clearTimeout(this.#timer);
     const at = this.core.next_timeout();
     if (at !== undefined) {
@@ -144,10 +144,18 @@ export class Device {
   }
 
   async #http({ id, method, path, body, token }) {
-    const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
+    const headers = {
+      'content-type': 'application/json',
+      ...(token && { authorization: `Bearer ${token}` }),
+    };
     try {
       const response = await fetch(this.server + path, { method, body, headers });
-      this.handle({ type: 'http', id, status: response.status, body: new Uint8Array(await response.arrayBuffer()) });
+      this.handle({
+        type: 'http',
+        id,
+        status: response.status,
+        body: new Uint8Array(await response.arrayBuffer()),
+      });
     } catch (error) {
       this.handle({ type: 'http', id, error: error.message });
     }
@@ -163,7 +171,8 @@ export class Device {
     const socket = new WebSocket(`${this.server.replace('http', 'ws')}/v1/${name}`);
     socket.binaryType = 'arraybuffer';
     this.#sockets[name] = socket;
-    const tell = (event) => this.#sockets[name] === socket && this.handle({ type: 'socket', socket: name, ...event });
+    const tell = (event) =>
+      this.#sockets[name] === socket && this.handle({ type: 'socket', socket: name, ...event });
     socket.onopen = () => tell({ event: 'opened' });
     socket.onmessage = ({ data }) => {
       const message = typeof data === 'string' ? new TextEncoder().encode(data) : new Uint8Array(data);
@@ -177,8 +186,12 @@ export class Device {
     const link = this.#links.get(session);
     const describe = (kind) => {
       link.described = true;
-      const digest = createHash('sha256').update(session + this.id).digest();
-      const fingerprint = [...digest].map((byte) => byte.toString(16).padStart(2, '0').toUpperCase()).join(':');
+      const digest = createHash('sha256')
+        .update(session + this.id)
+        .digest();
+      const fingerprint = [...digest]
+        .map((byte) => byte.toString(16).padStart(2, '0').toUpperCase())
+        .join(':');
       const sdp = `v=0\r\na=fingerprint:sha-256 ${fingerprint}\r\n`;
       this.#later({ type: 'link', device, session, event: { type: 'description', kind, sdp } });
     };

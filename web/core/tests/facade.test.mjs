@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Core, SignUp, json, parse, random } from './module.mjs';
+import { Core, json, outputs, parse, random, SignUp } from './module.mjs';
 
 const SERVER = 'http://localhost:8080';
 const CONVERSATION = '01'.repeat(16);
@@ -29,14 +29,12 @@ function start(rows = signedUp()) {
       return this.drain();
     },
     drain() {
-      const outputs = [];
-      for (let output; (output = core.poll()) !== undefined; ) outputs.push(output);
-      return outputs;
+      return [...outputs(core)];
     },
   };
 }
 
-const of = (outputs, type) => outputs.filter((output) => output.type === type);
+const of = (given, type) => given.filter((output) => output.type === type);
 const ask = (method, params) => ({ type: 'command', id: 7, method, params });
 
 function thrown(what) {
@@ -77,7 +75,10 @@ test('a sign-up that is refused is forgotten, and says which field was wrong', (
   const { done, writes, error } = begin().conclude(409, json(problem));
   assert.deepEqual([done, writes.puts.length, writes.deletes.length], [false, 0, 1]);
   assert.deepEqual([error.code, error.data], [-32007, { kind: 'refused', field: 'handle' }]);
-  assert.deepEqual(begin().conclude(404, json('no API')).error.data, { kind: 'invalid-params', field: 'server' });
+  assert.deepEqual(begin().conclude(404, json('no API')).error.data, {
+    kind: 'invalid-params',
+    field: 'server',
+  });
 });
 
 test('what cannot be signed up is thrown with its field', () => {
@@ -89,7 +90,10 @@ test('what cannot be signed up is thrown with its field', () => {
   assert.equal(field('alice', SERVER, 'tab', 5, random(63)), 'random');
   const info = { version: '0', sign_up: 'open', now: 0, ice_servers: [] };
   begin().check(200, json({ ...info, origins: ['http://other', SERVER] }));
-  assert.equal(thrown(() => begin().check(200, json({ ...info, origins: ['http://other'] }))).field, 'server');
+  assert.equal(
+    thrown(() => begin().check(200, json({ ...info, origins: ['http://other'] }))).field,
+    'server',
+  );
   assert.equal(thrown(() => begin().check(200, json('<html>'))).field, 'server');
 });
 
@@ -98,7 +102,13 @@ test('rows that are none, damaged or of a newer version are thrown', () => {
   assert.deepEqual(restore([]), { code: -32001, kind: 'not-signed-up' });
   const [[table, key, value]] = signedUp();
   assert.deepEqual(restore([[table, key, value.slice(1)]]), { code: -32010, kind: 'profile' });
-  assert.deepEqual(restore([[table, key, value], ['account', random(3), random(3)]]), { code: -32010, kind: 'profile' });
+  assert.deepEqual(
+    restore([
+      [table, key, value],
+      ['account', random(3), random(3)],
+    ]),
+    { code: -32010, kind: 'profile' },
+  );
   assert.deepEqual(restore([['of a later version', key, value]]), { code: -32010, kind: 'profile' });
   for (const rows of [undefined, {}, [7], [[7, key, value]], [[table, key]], [[table, 'key', value]]]) {
     assert.equal(restore(rows).field, 'hot');
@@ -115,7 +125,11 @@ test('a bad command is answered with an error, a good one with its result', () =
     return { code: error.code, ...error.data };
   };
   assert.deepEqual(error('dance'), { code: -32601, kind: 'method-not-found' });
-  assert.deepEqual(error('direct', { handle: 'no spaces' }), { code: -32602, kind: 'invalid-params', field: 'handle' });
+  assert.deepEqual(error('direct', { handle: 'no spaces' }), {
+    code: -32602,
+    kind: 'invalid-params',
+    field: 'handle',
+  });
   assert.deepEqual(error('status', { x: 1 }), { code: -32602, kind: 'invalid-params', field: 'x' });
   const circular = {};
   circular.self = circular;
@@ -141,9 +155,9 @@ test('a bad command is answered with an error, a good one with its result', () =
 test('what an answer says is durable: it comes after the write', () => {
   const rows = signedUp();
   const peer = start(rows);
-  const outputs = peer.give(ask('path.policy', { mode: 'hedge' }));
-  const [{ token, writes }] = of(outputs, 'persist');
-  assert.deepEqual(of(outputs, 'reply'), []);
+  const given = peer.give(ask('path.policy', { mode: 'hedge' }));
+  const [{ token, writes }] = of(given, 'persist');
+  assert.deepEqual(of(given, 'reply'), []);
   const [{ result }] = of(peer.give({ type: 'persisted', token }), 'reply');
   assert.deepEqual(result, {});
 
@@ -164,7 +178,10 @@ test('the core says when to come back, and tries again then', () => {
   assert.ok(at > 10.25, `${at}`);
   assert.deepEqual(of(peer.give({ type: 'timeout' }, at - 0.01), 'http'), [], 'not before its time');
   const retried = of(peer.give({ type: 'timeout' }, at), 'http');
-  assert.ok(retried.some(({ path }) => path === '/v1/challenges'), 'at the very time that it said');
+  assert.ok(
+    retried.some(({ path }) => path === '/v1/challenges'),
+    'at the very time that it said',
+  );
 });
 
 test('what is no input is thrown with its field, and the core goes on', () => {

@@ -16,7 +16,9 @@ export async function startServer() {
   const child = spawn(program, ['serve', '--listen', '127.0.0.1:0', '--data-dir', folder], {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
-  const ended = once(child, 'exit').then(([status]) => Promise.reject(new Error(`the server ended with ${status}`)));
+  const ended = once(child, 'exit').then(([status]) =>
+    Promise.reject(new Error(`the server ended with ${status}`)),
+  );
   const [line] = await Promise.race([once(createInterface(child.stdout), 'line'), ended]);
   const origin = line.replace('listening on ', '');
   const stop = async () => {

@@ -8,7 +8,7 @@ import { Peer, whole } from './peer.mjs';
 import { ROOT } from './programs.mjs';
 import { until } from './until.mjs';
 
-const { chromium } = createRequire(join(ROOT, 'web/package.json'))('playwright-core');
+export const { chromium } = createRequire(join(ROOT, 'web/package.json'))('playwright-core');
 
 export const CHROMIUM = {
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -27,7 +27,8 @@ export const CHROMIUM = {
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 /** The addresses under the server's origin that are the test's: its page, and the SDK as it is published. */
 const OWN = '/sdk-test/';
-const PAGE = '<!doctype html><meta charset="utf-8"><title>Test</title><script type="module" src="/sdk-test/page.js"></script>';
+const PAGE =
+  '<!doctype html><meta charset="utf-8"><title>Test</title><script type="module" src="/sdk-test/page.js"></script>';
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' };
 
 async function file(path) {
@@ -78,7 +79,7 @@ export class Browser extends Peer {
     const page = blank ?? (await this.#context.newPage());
     page.on('pageerror', ({ message }) => console.error(`${this.name}'s page: ${message}`));
     page.on('console', (message) => {
-        // Addresses that do not answer are what many tests are about.
+      // Addresses that do not answer are what many tests are about.
       if (message.type() === 'error' && !message.text().includes('net::ERR_')) {
         console.error(`${this.name}'s console: ${message.text()}`);
       }
@@ -100,7 +101,9 @@ export class Browser extends Peer {
     const session = await this.#context.browser().newBrowserCDPSession();
     const work = async () => {
       const { processInfo } = await session.send('SystemInfo.getProcessInfo');
-      return new Map(processInfo.filter(({ type }) => type === 'renderer').map(({ id, cpuTime }) => [id, cpuTime]));
+      return new Map(
+        processInfo.filter(({ type }) => type === 'renderer').map(({ id, cpuTime }) => [id, cpuTime]),
+      );
     };
     const before = await work();
     await page.evaluate(() => {
@@ -174,7 +177,9 @@ export class Browser extends Peer {
 
   /** Waits until a tab has called itself this. */
   async became(page, state) {
-    await until(`a tab of ${this.name} is ${state}`, () => page.evaluate(() => window.test.tabs.at(-1)).then((now) => now === state));
+    await until(`a tab of ${this.name} is ${state}`, () =>
+      page.evaluate(() => window.test.tabs.at(-1)).then((now) => now === state),
+    );
   }
 }
 
@@ -183,4 +188,5 @@ export const sendFrom = (page, conversation, texts) =>
   page.evaluate(([conversation, texts]) => window.test.sendAll(conversation, texts), [conversation, texts]);
 
 /** How many sends of a tab's burst are answered so far. */
-export const answered = (page) => page.evaluate(() => window.test.outcome.filter((how) => how !== 'open').length);
+export const answered = (page) =>
+  page.evaluate(() => window.test.outcome.filter((how) => how !== 'open').length);

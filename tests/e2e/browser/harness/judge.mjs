@@ -27,7 +27,12 @@ export async function judge(...peers) {
     async () => {
       const histories = await Promise.all(peers.map((peer) => peer.history()));
       const same = new Set(histories.map((history) => ids(history).join())).size === 1;
-      return same && histories[0].length >= expected && histories.every((history) => history.every(isLogged)) && histories;
+      return (
+        same &&
+        histories[0].length >= expected &&
+        histories.every((history) => history.every(isLogged)) &&
+        histories
+      );
     },
     seen,
   );
@@ -36,25 +41,46 @@ export async function judge(...peers) {
     const shown = ids(histories[number]);
     assert.equal(new Set(shown).size, shown.length, `${peer.name} shows a message twice`);
     const positions = histories[number].map(({ position }) => position);
-    assert.deepEqual(positions, positions.toSorted((a, b) => a - b), `${peer.name} does not show the log's order`);
+    assert.deepEqual(
+      positions,
+      positions.toSorted((a, b) => a - b),
+      `${peer.name} does not show the log's order`,
+    );
     const notified = await peer.notified();
     if (notified) {
-      assert.deepEqual(notified.toSorted(), shown.toSorted(), `${peer.name} was not notified of each exactly once`);
+      assert.deepEqual(
+        notified.toSorted(),
+        shown.toSorted(),
+        `${peer.name} was not notified of each exactly once`,
+      );
     }
   }
   for (const author of peers) {
     const own = histories[0].filter(({ from }) => from === author.name).map(({ text }) => text);
     assert.equal(new Set(own).size, own.length, `a text of ${author.name} is shown twice`);
     const there = new Set(own);
-    for (const text of author.accepted) assert.ok(there.has(text), `${author.name}: '${text}' was accepted and is lost`);
+    for (const text of author.accepted)
+      assert.ok(there.has(text), `${author.name}: '${text}' was accepted and is lost`);
     const issued = author.issued.flat();
-    assert.deepEqual(own.filter((text) => !issued.includes(text)), [], `${author.name} never wrote this`);
+    assert.deepEqual(
+      own.filter((text) => !issued.includes(text)),
+      [],
+      `${author.name} never wrote this`,
+    );
     for (const texts of author.issued) {
       const place = new Map(texts.map((text, number) => [text, number]));
       const order = own.filter((text) => place.has(text)).map((text) => place.get(text));
-      assert.deepEqual(order, order.toSorted((a, b) => a - b), `${author.name}'s order is not kept`);
+      assert.deepEqual(
+        order,
+        order.toSorted((a, b) => a - b),
+        `${author.name}'s order is not kept`,
+      );
     }
   }
   const isQuiet = async (peer) => (await peer.status()).conversations.every(({ unacked }) => unacked === 0);
-  await until('nothing is unacknowledged', async () => (await Promise.all(peers.map(isQuiet))).every(Boolean), seen);
+  await until(
+    'nothing is unacknowledged',
+    async () => (await Promise.all(peers.map(isQuiet))).every(Boolean),
+    seen,
+  );
 }

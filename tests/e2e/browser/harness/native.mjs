@@ -1,7 +1,7 @@
 // `sotto rpc`, driven as docs/rpc.md says.
 
-import { createInterface } from 'node:readline';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { Peer, whole } from './peer.mjs';
 import { assertNoPanic, end, start } from './programs.mjs';
 
@@ -62,7 +62,9 @@ export class Native extends Peer {
 
   history() {
     const { conversation } = this;
-    return whole(async (before) => (await this.call('history', { conversation, before, limit: 5_000 })).messages);
+    return whole(
+      async (before) => (await this.call('history', { conversation, before, limit: 5_000 })).messages,
+    );
   }
 
   status() {

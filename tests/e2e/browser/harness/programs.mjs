@@ -2,7 +2,7 @@
 // with a log that is shown when the test fails.
 
 import { spawn } from 'node:child_process';
-import { existsSync, openSync, closeSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -40,4 +40,5 @@ export function assertNoPanic(log) {
 }
 
 /** The last lines of a log, for the error of a test. */
-export const tail = (log) => (existsSync(log) ? readFileSync(log, 'utf8').split('\n').slice(-30).join('\n') : '');
+export const tail = (log) =>
+  existsSync(log) ? readFileSync(log, 'utf8').split('\n').slice(-30).join('\n') : '';

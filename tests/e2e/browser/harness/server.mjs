@@ -1,7 +1,7 @@
 // `sotto-server`, which can be killed and comes back at the same address.
 
-import { createInterface } from 'node:readline';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { assertNoPanic, end, start, tail } from './programs.mjs';
 
 export class Server {

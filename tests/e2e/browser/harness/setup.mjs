@@ -30,8 +30,10 @@ export async function pair(t, First, Second) {
   alice.conversation = conversation;
   bob.conversation = conversation;
   await alice.burst(['hello']);
-  await until('the request', async () => (await bob.conversations()).some(({ request }) => request), async () =>
-    JSON.stringify([await alice.status(), await bob.status()]),
+  await until(
+    'the request',
+    async () => (await bob.conversations()).some(({ request }) => request),
+    async () => JSON.stringify([await alice.status(), await bob.status()]),
   );
   await bob.accept(conversation);
   return { server, alice, bob };
@@ -47,8 +49,10 @@ export async function linked(t, First, Second) {
 /** `status` of each says `direct`. */
 export async function areLinked(...peers) {
   for (const peer of peers) {
-    await until(`${peer.name} is linked directly`, async () => (await peer.directLinks()) === 1, async () =>
-      JSON.stringify(await peer.status()),
+    await until(
+      `${peer.name} is linked directly`,
+      async () => (await peer.directLinks()) === 1,
+      async () => JSON.stringify(await peer.status()),
     );
   }
 }
@@ -56,8 +60,10 @@ export async function areLinked(...peers) {
 /** Until each shows as many messages. */
 export async function show(count, ...peers) {
   for (const peer of peers) {
-    await until(`${peer.name} shows ${count}`, async () => (await peer.shown()) >= count, async () =>
-      `${await peer.shown()}; ${JSON.stringify(await peer.status())}`,
+    await until(
+      `${peer.name} shows ${count}`,
+      async () => (await peer.shown()) >= count,
+      async () => `${await peer.shown()}; ${JSON.stringify(await peer.status())}`,
     );
   }
 }

@@ -53,9 +53,11 @@ export class Sotto {
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#heard(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.#ended(
-        new SottoError('internal-error', `the worker failed: ${event.message ?? 'it did not load'}`),
-      );
+      // Without a message it is not its code that failed.
+      const error = event.message
+        ? new SottoError('internal-error', `the worker failed: ${event.message}`)
+        : new SottoError('offline', 'the program could not be loaded: try again');
+      this.#ended(error);
     };
     document.addEventListener('visibilitychange', this.#visibility);
   }

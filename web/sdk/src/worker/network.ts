@@ -4,6 +4,8 @@ import type { Bytes, Request, SocketName } from './core.js';
 
 /** From sending a request to the last byte of its answer; and for a socket to open. */
 const PATIENCE = 15_000;
+/** The core asks on the signal socket every 20 s: after this long without an answer the server is gone, on both. */
+const SILENCE = 50_000;
 /** Longest answer read: a device list of 512 entries in base64 fits twice. */
 const LONGEST_BODY = 1024 * 1024;
 
@@ -63,6 +65,7 @@ export type SocketEvent =
 /** The server's two sockets. Only of the last opening of each is anything reported. */
 export class Sockets {
   readonly #open = new Map<SocketName, WebSocket>();
+  #heard = 0;
   readonly #origin: string;
   readonly #report: (socket: SocketName, event: SocketEvent) => void;
 
@@ -74,21 +77,25 @@ export class Sockets {
   open(which: SocketName): void {
     this.close(which);
     const address = `${this.#origin.replace(/^http/, 'ws')}/v1/${which}`;
-    const socket = new WebSocket(address);
+    let socket: WebSocket;
+    try {
+      socket = new WebSocket(address);
+    } catch (error) {
+      return queueMicrotask(() => this.#report(which, { event: 'closed', why: String(error) }));
+    }
     this.#open.set(which, socket);
     socket.binaryType = 'arraybuffer';
     const report = (event: SocketEvent) => {
       if (this.#open.get(which) === socket) this.#report(which, event);
     };
-    const late = setTimeout(() => {
-      report({ event: 'closed', why: `${this.#origin} did not answer in time` });
-      if (this.#open.get(which) === socket) this.close(which);
-    }, PATIENCE);
+    const late = setTimeout(() => this.#giveUp(which, socket), PATIENCE);
     socket.onopen = () => {
       clearTimeout(late);
+      this.#heard = performance.now();
       report({ event: 'opened' });
     };
     socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      if (which === 'signal') this.#heard = performance.now();
       const message = typeof data === 'string' ? new TextEncoder().encode(data) : new Uint8Array(data);
       report({ event: 'message', message });
     };
@@ -104,6 +111,10 @@ export class Sockets {
   send(which: SocketName, message: Bytes): void {
     const socket = this.#open.get(which);
     if (socket?.readyState !== WebSocket.OPEN) return;
+    if (which === 'signal' && performance.now() - this.#heard > SILENCE) {
+      for (const [each, dead] of this.#open) queueMicrotask(() => this.#giveUp(each, dead));
+      return;
+    }
     socket.send(which === 'signal' ? new TextDecoder().decode(message) : message);
   }
 
@@ -111,6 +122,12 @@ export class Sockets {
     const socket = this.#open.get(which);
     this.#open.delete(which);
     socket?.close();
+  }
+
+  #giveUp(which: SocketName, socket: WebSocket): void {
+    if (this.#open.get(which) !== socket) return;
+    this.close(which);
+    this.#report(which, { event: 'closed', why: `${this.#origin} did not answer in time` });
   }
 
   closeAll(): void {

@@ -10,6 +10,8 @@ import { type Bytes, HOT, type Query, type Row, TABLES, type Writes } from './co
 /** Raised when a table is added or the meaning of rows changes. */
 const SCHEMA = 1;
 const FENCE = 'fence';
+/** A database is opened in milliseconds, unless somebody keeps it from it. */
+const PATIENCE = 10_000;
 /** Generations kept; who is further behind does not come back. */
 const REMEMBERED = 1_000;
 
@@ -48,16 +50,23 @@ export class Store {
     return new Promise((resolve, reject) => {
       const request = indexedDB.open(profile, SCHEMA);
       let refused = false;
-      request.onupgradeneeded = () => {
-        for (const table of [...TABLES, FENCE]) request.result.createObjectStore(table);
-      };
-      request.onblocked = () => {
+      const refuse = () => {
         refused = true;
         const why = 'another tab keeps an older version of this page open: close it, then reload';
         reject(new SottoError('storage-blocked', why));
       };
-      request.onerror = () => reject(storageError(request.error));
+      // A deletion that waits for another tab blocks too, and nothing says so.
+      const late = setTimeout(refuse, PATIENCE);
+      request.onupgradeneeded = () => {
+        for (const table of [...TABLES, FENCE]) request.result.createObjectStore(table);
+      };
+      request.onblocked = refuse;
+      request.onerror = () => {
+        clearTimeout(late);
+        reject(storageError(request.error));
+      };
       request.onsuccess = () => {
+        clearTimeout(late);
         if (refused) request.result.close();
         else resolve(new Store(request.result));
       };
