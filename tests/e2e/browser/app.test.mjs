@@ -26,7 +26,10 @@ async function tabTo(page, words) {
 test('two people sign up, find each other, write and see how far it got, by keyboard alone', async (t) => {
   const { visit } = await stage(t);
   const [alice, bob] = [await visit(), await visit()];
-  for (const [page, handle] of [[alice, 'alice'], [bob, 'bob']]) {
+  for (const [page, handle] of [
+    [alice, 'alice'],
+    [bob, 'bob'],
+  ]) {
     await page.keyboard.type(handle); // the field has the focus
     await page.keyboard.press('Enter');
     await page.waitForSelector('.sidebar');
@@ -58,7 +61,9 @@ test('two people sign up, find each other, write and see how far it got, by keyb
   await tabTo(alice, 'Close');
   await alice.keyboard.press('Enter');
   await alice.keyboard.press('Escape');
-  await until('the chat is left for its line in the list', async () => (await focused(alice)).includes('first line'));
+  await until('the chat is left for its line in the list', async () =>
+    (await focused(alice)).includes('first line'),
+  );
   assert.deepEqual([...alice.complaints, ...bob.complaints], []);
 });
 
@@ -71,7 +76,8 @@ test('axe finds nothing on any screen, in both themes and widths', async (t) => 
     for (const viewport of [PHONE, DESKTOP]) {
       number += 1;
       const page = await visit({ colorScheme, viewport });
-      const found = async (screen) => assert.deepEqual(await axe(page), [], `${screen}, ${colorScheme}, ${viewport.width} px`);
+      const found = async (screen) =>
+        assert.deepEqual(await axe(page), [], `${screen}, ${colorScheme}, ${viewport.width} px`);
       await found('sign-up');
       await page.keyboard.press('Enter');
       await found('sign-up that complains');
@@ -133,7 +139,10 @@ test('of ten thousand messages at most 80 rows are in the document, and all can 
   bob.conversation = await bob.direct('alice');
   const all = texts('message', 10_000);
   for (let from = 0; from < all.length; from += 500) await bob.burst(all.slice(from, from + 500));
-  await until('all are there', async () => (await alice.textContent('.chat-row .chat-row-last')) === all.at(-1));
+  await until(
+    'all are there',
+    async () => (await alice.textContent('.chat-row .chat-row-last')) === all.at(-1),
+  );
   await alice.click('.chat-row');
   await alice.waitForSelector('.row');
   await alice.evaluate(() => {

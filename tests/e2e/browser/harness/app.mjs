@@ -62,11 +62,16 @@ export async function say(page, text) {
 export const shown = (page) => page.$$eval('.row .text', (rows) => rows.map((row) => row.textContent));
 
 export const lastIs = (page, text) =>
-  page.waitForFunction((text) => [...document.querySelectorAll('.row .text')].at(-1)?.textContent === text, text);
+  page.waitForFunction(
+    (text) => [...document.querySelectorAll('.row .text')].at(-1)?.textContent === text,
+    text,
+  );
 
 /** What axe-core finds on the page, in a line each. */
 export async function axe(page) {
   await page.evaluate(await readFile(web.resolve('axe-core/axe.min.js'), 'utf8'));
   const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ['violations'] }));
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`);
+  return violations.map(
+    ({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`,
+  );
 }
