@@ -6,7 +6,7 @@ mod process;
 
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::{Request, Response, StatusCode};
 use process::{Answer, Running, eventually};
 use sotto_server::http::web_app::WebApp;
 
