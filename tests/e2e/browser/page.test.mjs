@@ -22,7 +22,7 @@ test('the page starts under its policy, and without the server when it was there
   const complaints = [];
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
   page.on('pageerror', ({ message }) => complaints.push(message));
-  const shows = () => page.waitForFunction(() => document.querySelector('#app')?.innerText.trim());
+  const shows = () => page.waitForFunction(() => document.querySelector('#app')?.textContent.trim());
   await page.goto(server.url);
   await shows();
   await page.evaluate(() => navigator.serviceWorker.ready);
