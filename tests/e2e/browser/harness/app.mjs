@@ -69,6 +69,12 @@ export const lastIs = (page, text) =>
 
 /** What axe-core finds on the page, in a line each. */
 export async function axe(page) {
+  // What still fades in has not its colours yet. What moves for ever (typing) is not waited for.
+  await page.evaluate(() => {
+    const ends = ({ effect }) => effect.getComputedTiming().endTime < Number.POSITIVE_INFINITY;
+    const running = document.getAnimations().filter(ends);
+    return Promise.allSettled(running.map((animation) => animation.finished)).then(() => {});
+  });
   await page.evaluate(await readFile(web.resolve('axe-core/axe.min.js'), 'utf8'));
   const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ['violations'] }));
   return violations.map(
