@@ -222,6 +222,7 @@ impl World {
         self.judge.restored(index, &reached);
         let node = &mut self.nodes[index];
         (node.disk, node.witness) = *saved;
+        node.witness.start_anew();
     }
 
     pub(super) fn tell_peer(&mut self, peer: usize, delay: Duration, input: Input) {
