@@ -1,11 +1,13 @@
 //! One conversation: what its members wrote, what of it is held, shown, logged, and what must still go out.
 //!
 //! - [`receive`]: frames from links and entries of the log → opened in each author's order → shown after their deps.
+//! - [`missing`]: what is missing before what is held: asked for, and shown as a gap in the end.
 //! - [`own`]: one's own messages: numbered, sealed, signed; then to the relay's log and over links.
 //! - [`log`]: how far the relay's log is read, and its rollbacks.
 //! - [`timeline`]: the display order and its diffs.
 
 pub(crate) mod log;
+mod missing;
 mod own;
 pub(crate) use receive::EntryOutcome;
 mod receipts;

@@ -4,35 +4,21 @@
 //! An entry of the log needs no look at its deps: whoever appended it appended those first, so that everything it
 //! follows has been read already, or lies below the log's floor or before this account joined.
 
-use std::time::Duration;
-
 use sotto_protocol::membership::Action;
 use sotto_protocol::{AccountId, DeviceId, Frame, Hash, Position, Seq, limits};
 
 use super::timeline::DisplayKey;
-use super::{Author, Conversation, Ctx, Stage, TailMessage};
+use super::{Conversation, Ctx, Stage, TailMessage};
 use crate::content::{Body, Content};
 use crate::crypto::Ed25519;
 use crate::effects::id_in;
 use crate::io::{Event, GapRange, Table};
 use crate::seal;
-use crate::sequence::SeqSet;
 use crate::store::message_key;
-use crate::timers::Timer;
 use sotto_protocol::membership::SignedChange;
-
-/// How long something may wait for what is missing before others are asked for it.
-const ASK_AFTER: Duration = Duration::from_secs(1);
-
-/// How long before what nobody supplies is shown as a gap: with the log read to its end, and without it.
-const GAP_AFTER_LIVE: Duration = Duration::from_secs(10);
-const GAP_AFTER_OFFLINE: Duration = Duration::from_secs(60);
 
 /// How often an entry that cannot be read is asked for again.
 const UNREADABLE: u32 = 3;
-
-/// Ranges of gaps kept open for late arrivals, an author.
-const MAX_GAPS: usize = 256;
 
 /// What became of an entry of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,7 +266,7 @@ impl Conversation {
     }
 
     /// Opens what is next of an author, as far as it goes without a hole.
-    fn advance(&mut self, ctx: &mut Ctx, device: DeviceId) {
+    pub(super) fn advance(&mut self, ctx: &mut Ctx, device: DeviceId) {
         loop {
             let Some(author) = self.authors.get_mut(&device) else { return };
             let next = author.opened.next();
@@ -341,7 +327,7 @@ impl Conversation {
     }
 
     /// Shows every opened message whose deps are shown.
-    fn show_ready(&mut self, ctx: &mut Ctx) {
+    pub(super) fn show_ready(&mut self, ctx: &mut Ctx) {
         loop {
             let ready: Vec<DeviceId> = self
                 .authors
@@ -378,7 +364,7 @@ impl Conversation {
     }
 
     /// Shows the next opened message of an author, or passes its gap.
-    fn show_next(&mut self, ctx: &mut Ctx, device: DeviceId) {
+    pub(super) fn show_next(&mut self, ctx: &mut Ctx, device: DeviceId) {
         let Some(author) = self.authors.get_mut(&device) else { return };
         let next = author.shown.next();
         author.waiting_since = None;
@@ -523,89 +509,5 @@ impl Conversation {
         if let Some(view) = self.message_view(id, content.as_ref(), None, ctx.me, ctx.people) {
             self.timeline.replace(view);
         }
-    }
-
-    /// Something waits for what is missing: see to it in a while.
-    pub fn arm_missing(&mut self, ctx: &mut Ctx) {
-        let now = ctx.now();
-        let mut waiting = false;
-        for author in self.authors.values_mut() {
-            if author.is_waiting() {
-                author.waiting_since.get_or_insert(now);
-                waiting = true;
-            } else {
-                author.waiting_since = None;
-            }
-        }
-        if waiting {
-            ctx.timers.set_earlier(Timer::Missing(self.id), now + ASK_AFTER);
-        }
-    }
-
-    /// What is missing before what is held, by author: to ask for it.
-    pub fn missing(&self) -> Vec<(DeviceId, SeqSet)> {
-        let mut missing: std::collections::BTreeMap<DeviceId, SeqSet> = std::collections::BTreeMap::new();
-        for (device, author) in &self.authors {
-            if let Some(last) = author.early.last() {
-                missing.insert(*device, author.early.missing(author.opened.next(), last));
-            }
-            if author.shown >= author.opened {
-                continue;
-            }
-            let content = self.tail.get(&(*device, author.shown.next())).and_then(|m| m.content.as_ref());
-            for (dep, seq) in content.into_iter().flat_map(|content| content.deps.iter()) {
-                let opened = self.authors.get(dep).map_or(Seq(0), |author| author.opened);
-                if opened < *seq && !missing.contains_key(dep) {
-                    let first = Seq(opened.0.max(seq.0.saturating_sub(limits::WINDOW)) + 1);
-                    let mut wanted = SeqSet::default();
-                    wanted.insert_range(first, *seq);
-                    missing.insert(*dep, wanted);
-                }
-            }
-        }
-        missing.into_iter().filter(|(_, set)| !set.is_empty()).collect()
-    }
-
-    /// Gives up on what has been waited for long enough. Answers whether anything still waits.
-    pub fn give_up_missing(&mut self, ctx: &mut Ctx) -> bool {
-        let patience = if self.log.is_live() { GAP_AFTER_LIVE } else { GAP_AFTER_OFFLINE };
-        let now = ctx.now();
-        let overdue: Vec<DeviceId> = self
-            .authors
-            .iter()
-            .filter(|(_, author)| author.is_waiting())
-            .filter(|(_, author)| author.waiting_since.is_some_and(|since| since + patience <= now))
-            .map(|(device, _)| *device)
-            .collect();
-        for device in overdue {
-            self.give_up(ctx, device);
-        }
-        self.show_ready(ctx);
-        self.own_advanced(ctx.me);
-        self.resume(ctx);
-        self.arm_missing(ctx);
-        self.authors.values().any(Author::is_waiting)
-    }
-
-    fn give_up(&mut self, ctx: &mut Ctx, device: DeviceId) {
-        let Some(author) = self.authors.get_mut(&device) else { return };
-        author.waiting_since = Some(ctx.fx.now.monotonic);
-        if author.shown < author.opened {
-            // Its deps do not come: they are a gap of their authors', shown once they are known at all.
-            self.show_next(ctx, device);
-            return;
-        }
-        let Some(first_held) = author.early.ranges().next().map(|range| range.first) else { return };
-        let (from, to) = (author.opened.next(), first_held.previous());
-        author.gaps.insert_range(from, to);
-        author.gaps.keep_last(MAX_GAPS);
-        author.opened = to;
-        ctx.fx.notify(Event::Gap {
-            conversation: self.id,
-            range: GapRange::Messages(id_in(self.id, (device, from)), id_in(self.id, (device, to))),
-            why: "nobody who is reachable has these messages; they will be shown if they turn up".into(),
-        });
-        self.touch_author(ctx.fx, device);
-        self.advance(ctx, device);
     }
 }

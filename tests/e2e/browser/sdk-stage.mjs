@@ -1,17 +1,15 @@
 // What the SDK's tests stand on: a server, a page that has the SDK, and Chromium.
 
-import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { extname, join, normalize } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { CHROMIUM, chromium } from './harness/browser.mjs';
+import { ROOT } from './harness/programs.mjs';
+import { Server } from './harness/server.mjs';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const web = createRequire(join(ROOT, 'web/sdk/package.json'));
-const { chromium } = web('playwright-core');
 
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' };
 /** As a careful application would send it. */
@@ -56,129 +54,26 @@ async function servePages() {
   };
 }
 
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-/** A program of the workspace, as cargo has built it. */
-const built = (name) => join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug', name);
-
-/** A `sotto-server` with a folder of its own. */
-async function startServer(pages) {
-  const program = built('sotto-server');
-  const dir = await mkdtemp(join(tmpdir(), 'sotto-sdk-'));
-  const port = await freePort();
-  const origin = `http://127.0.0.1:${port}`;
-  let child;
-  const start = async () => {
-    child = spawn(program, ['--listen', `127.0.0.1:${port}`, '--data-dir', dir], {
-      env: { ...process.env, SOTTO_CORS_ORIGINS: pages },
-      stdio: ['ignore', 'ignore', process.env.TEST_LOG ? 'inherit' : 'ignore'],
-    });
-    let failed;
-    child.once('error', (error) => {
-      failed = error;
-    });
-    for (let tries = 0; ; tries += 1) {
-      if (failed) throw failed;
-      if (
-        await fetch(`${origin}/v1/server`).then(
-          (answer) => answer.ok,
-          () => false,
-        )
-      )
-        return;
-      if (tries === 100) throw new Error(`${program} did not start`);
-      await pause(50);
-    }
-  };
-  const kill = (signal) =>
-    new Promise((resolve) => {
-      child.once('exit', resolve);
-      child.kill(signal);
-    });
-  await start();
-  const close = async () => {
-    await kill('SIGKILL');
-    await rm(dir, { recursive: true, force: true });
-  };
-  return { origin, start, kill, close, signal: (name) => child.kill(name) };
-}
-
-export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** Asks until it is so. */
-export async function until(what, question, patience = 20_000) {
-  const end = Date.now() + patience;
-  for (;;) {
-    const answer = await question();
-    if (answer) return answer;
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
-    await pause(50);
-  }
-}
-
 export async function raise() {
+  const folder = await mkdtemp(join(tmpdir(), 'sotto-sdk-'));
   const pages = await servePages();
-  const server = await startServer(pages.origin).catch((error) => {
+  const server = await Server.start(folder, { SOTTO_CORS_ORIGINS: pages.origin }).catch((error) => {
     pages.close();
     throw error;
   });
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--headless',
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  });
+  const browser = await chromium.launch(CHROMIUM);
   /** A browser profile of its own. */
   const person = async () => {
     const context = await browser.newContext();
-    return { context, tab: (options) => openTab(context, pages.origin, server.origin, options) };
+    return { context, tab: (options) => openTab(context, pages.origin, server.url, options) };
   };
   const close = async () => {
     await browser.close();
     await server.close();
     pages.close();
+    await rm(folder, { recursive: true, force: true });
   };
-  return { pages, server, browser, person, close };
-}
-
-/** A terminal's peer: `sotto rpc` in a folder of its own. */
-export async function startNative(server, handle) {
-  const dir = await mkdtemp(join(tmpdir(), 'sotto-native-'));
-  const child = spawn(built('sotto'), ['--profile', join(dir, 'profile'), 'rpc'], {
-    stdio: ['pipe', 'pipe', process.env.TEST_LOG ? 'inherit' : 'ignore'],
-  });
-  const waiting = new Map();
-  let calls = 0;
-  createInterface(child.stdout).on('line', (line) => {
-    const { id, result, error } = JSON.parse(line);
-    waiting.get(id)?.(result ?? error);
-    waiting.delete(id);
-  });
-  const request = (method, params = {}) =>
-    new Promise((resolve) => {
-      calls += 1;
-      waiting.set(calls, resolve);
-      child.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', id: calls, method, params })}\n`);
-    });
-  const close = async () => {
-    child.kill('SIGKILL');
-    await rm(dir, { recursive: true, force: true });
-  };
-  await request('sign_up', { server, handle });
-  return { request, close };
+  return { folder, pages, server, browser, person, close };
 }
 
 /** A page with a `Sotto` of its own in `window.sotto`; what it was told is in `window.seen`. */

@@ -2,7 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { blankPage, call, openTab, pause, raise, startNative, texts, until } from './sdk-stage.mjs';
+import { Native } from './harness/native.mjs';
+import { until } from './harness/until.mjs';
+import { blankPage, call, openTab, raise, texts } from './sdk-stage.mjs';
 
 let stage;
 before(async () => {
@@ -51,26 +53,26 @@ test('two browsers sign up and chat directly, both ways', async () => {
 
 test('a browser and a terminal chat directly, both ways', async () => {
   const person = await stage.person();
-  const [page, native] = await Promise.all([person.tab(), startNative(stage.server.origin, 'una')]);
+  const [page, native] = await Promise.all([person.tab(), Native.signUp(stage.folder, 'una', stage.server)]);
   await call(page, 'signUp', { handle: 'vic' });
-  const { conversation } = await native.request('direct', { handle: 'vic' });
-  await native.request('send', { conversation, text: 'from a terminal' });
+  const { conversation } = await native.call('direct', { handle: 'vic' });
+  await native.call('send', { conversation, text: 'from a terminal' });
   await until('the request', async () => (await call(page, 'conversations')).length === 1);
   await call(page, 'accept', conversation);
   await until('a direct link', () => isDirect(page));
   // Nothing of what follows is in the relay's log when it arrives.
   await call(page, 'setPathPolicy', 'direct');
-  await native.request('path.policy', { mode: 'direct' });
+  await native.call('path.policy', { mode: 'direct' });
   for (let i = 0; i < 10; i += 1) {
     await call(page, 'send', conversation, `b${i}`);
-    await native.request('send', { conversation, text: `t${i}` });
+    await native.call('send', { conversation, text: `t${i}` });
   }
   const here = await until('all of it', async () => {
     const list = await texts(page, conversation);
     return list.length === 21 && list;
   });
   const there = await until('all of it, there', async () => {
-    const { messages } = await native.request('history', { conversation, limit: 100 });
+    const { messages } = await native.call('history', { conversation, limit: 100 });
     return messages.length === 21 && messages.map(({ from, text }) => `${from}: ${text}`);
   });
   assert.deepEqual(here, there);
@@ -81,7 +83,7 @@ test('a browser and a terminal chat directly, both ways', async () => {
 test('the echo of the examples answers', async () => {
   const [bot, person] = await Promise.all([stage.person(), stage.person()]);
   const echo = await bot.context.newPage();
-  await echo.goto(`${stage.pages.origin}/examples/echo.html?server=${stage.server.origin}`);
+  await echo.goto(`${stage.pages.origin}/examples/echo.html?server=${stage.server.url}`);
   await echo.click('button');
   await echo.getByText('I am @echo').waitFor();
   const page = await person.tab();
@@ -363,7 +365,7 @@ test('errors are typed: no account, a taken handle, no server', async () => {
   const stranded = await openTab(one.context, stage.pages.origin, 'http://127.0.0.1:9', { profile: 'other' });
   assert.equal((await call(stranded, 'signUp', { handle: 'kim' })).kind, 'offline');
   const elsewhere = stage.pages.origin.replace('127.0.0.1', 'localhost');
-  const foreign = await openTab(one.context, elsewhere, stage.server.origin);
+  const foreign = await openTab(one.context, elsewhere, stage.server.url);
   const refused = await call(foreign, 'signUp', { handle: 'kim' });
   assert.equal(refused.kind, 'offline');
   assert.match(refused.message, /refuses this page's origin/);
@@ -411,19 +413,14 @@ test('the server is killed in a burst: everything arrives once it is back', asyn
   await call(a, 'setPathPolicy', 'relay');
   await burst(a, conversation, 100);
   await a.waitForFunction(() => window.outcome.length > 20);
-  await stage.server.kill('SIGKILL');
-  await pause(500);
+  await stage.server.kill();
   const outcome = await a.evaluate(() => window.burst);
   assert.ok(outcome.every(([, how]) => how === 'sent'));
-  await stage.server.start();
-  const arrived = await until(
-    'all of it',
-    async () => {
-      const list = await texts(b, conversation);
-      return list.length === 101 && list;
-    },
-    60_000,
-  );
+  await stage.server.restart();
+  const arrived = await until('all of it', async () => {
+    const list = await texts(b, conversation);
+    return list.length === 101 && list;
+  });
   judge(outcome, arrived);
   await alice.context.close();
   await bob.context.close();

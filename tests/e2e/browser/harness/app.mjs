@@ -4,12 +4,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CHROMIUM } from './browser.mjs';
+import { CHROMIUM, chromium } from './browser.mjs';
 import { ROOT } from './programs.mjs';
 import { Server } from './server.mjs';
 
 const web = createRequire(join(ROOT, 'web/app/package.json'));
-const { chromium } = web('playwright-core');
 
 export const PHONE = { width: 390, height: 844 };
 export const DESKTOP = { width: 1280, height: 800 };

@@ -7,13 +7,15 @@ import { assertNoPanic, end, start, tail } from './programs.mjs';
 export class Server {
   #data;
   #log;
+  #settings;
   #child;
   /** Its origin. */
   url;
 
-  /** On a free port of loopback, with its data in a folder. */
-  static async start(folder) {
+  /** On a free port of loopback, with its data in a folder, and settings as `SOTTO_*` variables. */
+  static async start(folder, settings = {}) {
     const server = new Server();
+    server.#settings = settings;
     server.#data = join(folder, 'server');
     server.#log = join(folder, 'server.log');
     await server.#listen('127.0.0.1:0');
@@ -22,7 +24,7 @@ export class Server {
 
   async #listen(address) {
     const args = ['serve', '--listen', address, '--data-dir', this.#data];
-    this.#child = start('sotto-server', args, { log: this.#log });
+    this.#child = start('sotto-server', args, { log: this.#log, env: this.#settings });
     const { value: first = '' } = await createInterface(this.#child.stdout)[Symbol.asyncIterator]().next();
     const [, url] = /^listening on (.*)$/.exec(first) ?? [];
     if (!url) throw new Error(`the server said '${first}', and in its log:\n${tail(this.#log)}`);

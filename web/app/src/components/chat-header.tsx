@@ -6,21 +6,14 @@ import { openPanel, show } from '../state/route.ts';
 import { plain } from '../words/names.ts';
 import { REACH_WORDS, roundTrip } from '../words/paths.ts';
 import { lastSeen } from '../words/time.ts';
-import { Icon } from './icon.tsx';
+import { Icon, IconButton } from './icon.tsx';
 import { Avatar, Name } from './name.tsx';
 
 export function ChatHeader(props: { of: Conversation }) {
   const direct = () => props.of.kind === 'direct';
   return (
     <header class="chat-head">
-      <button
-        type="button"
-        class="icon-button only-phone"
-        aria-label="Back to the chats"
-        onClick={() => show(undefined)}
-      >
-        <Icon name="back" />
-      </button>
+      <IconButton icon="back" name="Back to the chats" class="only-phone" onClick={() => show(undefined)} />
       <Avatar name={title(props.of)} group={!direct()} />
       <div class="chat-head-text">
         <h1>
@@ -35,14 +28,11 @@ export function ChatHeader(props: { of: Conversation }) {
       <Show
         when={direct()}
         fallback={
-          <button
-            type="button"
-            class="icon-button"
-            aria-label="Members and settings of the group"
+          <IconButton
+            icon="details"
+            name="Members and settings of the group"
             onClick={() => openPanel('details')}
-          >
-            <Icon name="details" />
-          </button>
+          />
         }
       >
         <ReachButton handle={other(props.of)} />

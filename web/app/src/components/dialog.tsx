@@ -1,6 +1,6 @@
 import { type JSX, onMount } from 'solid-js';
 import { closePanel } from '../state/route.ts';
-import { Icon } from './icon.tsx';
+import { IconButton } from './icon.tsx';
 
 /** A modal dialog. The browser keeps the focus inside, closes it on Escape and gives the focus back. */
 export function Dialog(props: { title: string; side?: boolean; children: JSX.Element }) {
@@ -20,9 +20,7 @@ export function Dialog(props: { title: string; side?: boolean; children: JSX.Ele
       <div class="dialog-body">
         <header class="dialog-head">
           <h2 id="dialog-title">{props.title}</h2>
-          <button type="button" class="icon-button" aria-label="Close" onClick={() => dialog.close()}>
-            <Icon name="close" />
-          </button>
+          <IconButton icon="close" name="Close" onClick={() => dialog.close()} />
         </header>
         {props.children}
       </div>

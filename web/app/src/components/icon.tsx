@@ -30,3 +30,24 @@ export function Icon(props: { name: IconName }) {
     </svg>
   );
 }
+
+/** A button that is only an icon; `title` beside its name is for what the name does not say, such as a key. */
+export function IconButton(props: {
+  icon: IconName;
+  name: string;
+  title?: string;
+  class?: string;
+  onClick: () => void;
+}) {
+  return (
+    <button
+      type="button"
+      class={`icon-button ${props.class ?? ''}`}
+      aria-label={props.name}
+      title={props.title ?? props.name}
+      onClick={() => props.onClick()}
+    >
+      <Icon name={props.icon} />
+    </button>
+  );
+}

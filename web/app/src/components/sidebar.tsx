@@ -3,7 +3,7 @@ import { chats, loaded, requests, title } from '../state/conversations.ts';
 import { openPanel } from '../state/route.ts';
 import { me } from '../state/session.ts';
 import { ChatRow } from './chat-row.tsx';
-import { Icon } from './icon.tsx';
+import { Icon, IconButton } from './icon.tsx';
 import { Avatar, Name } from './name.tsx';
 import { PrivacyButton } from './privacy.tsx';
 
@@ -25,24 +25,8 @@ export function Sidebar() {
             <span class="hidden">, settings</span>
           </span>
         </button>
-        <button
-          type="button"
-          class="icon-button"
-          aria-label="New group"
-          title="New group"
-          onClick={() => openPanel('new-group')}
-        >
-          <Icon name="group" />
-        </button>
-        <button
-          type="button"
-          class="icon-button"
-          aria-label="New chat"
-          title="New chat"
-          onClick={() => openPanel('new-chat')}
-        >
-          <Icon name="compose" />
-        </button>
+        <IconButton icon="group" name="New group" onClick={() => openPanel('new-group')} />
+        <IconButton icon="compose" name="New chat" onClick={() => openPanel('new-chat')} />
       </header>
       <Show when={chats().length > 0}>
         <div class="search">
@@ -77,15 +61,12 @@ export function Sidebar() {
       </div>
       <footer class="sidebar-foot">
         <PrivacyButton />
-        <button
-          type="button"
-          class="icon-button"
-          aria-label="Keyboard shortcuts"
+        <IconButton
+          icon="keyboard"
+          name="Keyboard shortcuts"
           title="Keyboard shortcuts (?)"
           onClick={() => openPanel('shortcuts')}
-        >
-          <Icon name="keyboard" />
-        </button>
+        />
       </footer>
     </nav>
   );
