@@ -8,7 +8,7 @@ use sotto_protocol::membership::Action;
 use sotto_protocol::{AccountId, DeviceId, Frame, Hash, Position, Seq, limits};
 
 use super::timeline::DisplayKey;
-use super::{Conversation, Ctx, Stage, TailMessage};
+use super::{Author, Conversation, Ctx, Stage, TailMessage};
 use crate::content::{Body, Content};
 use crate::crypto::Ed25519;
 use crate::effects::id_in;
