@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 
 use futures::Stream;
 use sotto_peer_core::{
-    Command, CommandError, ConversationView, Identity, MessageView, Notification, PathPolicy, Reply, Status,
+    Command, CommandError, ConversationView, Identity, MessageView, Notification, PathPolicy, ProfileChange,
+    ProfileView, Reply, Status,
 };
 use sotto_protocol::presence::PresenceState;
-use sotto_protocol::rest::Profile as PublicProfile;
 use sotto_protocol::{AccountId, ConversationId, DeviceId, Handle, MessageId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -268,9 +268,14 @@ impl Client {
         done(self.run(Command::PresenceSet { state, text }).await?)
     }
 
-    /// Sets the public profile, whole. Needs the server.
-    pub async fn set_profile(&self, profile: PublicProfile) -> Result<(), Error> {
-        done(self.run(Command::ProfileSet { profile }).await?)
+    /// What an account says of itself; the own one without a handle. Needs the server the first time.
+    pub async fn profile(&self, handle: Option<Handle>) -> Result<ProfileView, Error> {
+        profile(self.run(Command::ProfileGet { handle }).await?)
+    }
+
+    /// Changes the own public profile. Needs the server.
+    pub async fn set_profile(&self, change: ProfileChange) -> Result<ProfileView, Error> {
+        profile(self.run(Command::ProfileSet { change }).await?)
     }
 
     /// How things stand: connections, conversations, links.
@@ -422,6 +427,13 @@ fn done(reply: Reply) -> Result<(), Error> {
 fn conversation(reply: Reply) -> Result<ConversationId, Error> {
     match reply {
         Reply::Conversation(id) => Ok(id),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn profile(reply: Reply) -> Result<ProfileView, Error> {
+    match reply {
+        Reply::Profile(view) => Ok(view),
         other => Err(unexpected(&other)),
     }
 }

@@ -47,6 +47,6 @@ pub use profile::{Options, Profile, ProfileError, SignUpError, Store, StoreError
 
 pub use sotto_peer_core::{
     Command, CommandError, ConnectionStatus, ConversationStatus, ConversationView, Event, GapRange, Identity,
-    LinkPath, LinkStatus, MessageBody, MessageView, Notification, PathPolicy, PathState, ReceiptState, Reply,
-    Status, TimelineDiff, sign_up::WrongServer,
+    LinkPath, LinkStatus, MessageBody, MessageView, Notification, PathPolicy, PathState, ProfileChange,
+    ProfileView, ReceiptState, Reply, Status, TimelineDiff, sign_up::WrongServer,
 };

@@ -11,6 +11,7 @@ use crate::crypto::Ed25519;
 use crate::effects::Effects;
 use crate::identity::Identity;
 use crate::io::Table;
+use crate::peer::ProfileRecord;
 use crate::store::{AccountRecord, EntryRecord};
 
 /// Names of the gone that are kept: a relay can make up any number of them.
@@ -30,6 +31,8 @@ pub(crate) struct Contact {
     chain: Vec<SignedEntry>,
     pub devices: DeviceList,
     pub blocked: bool,
+    /// What it says of itself, if that was ever asked.
+    pub profile: Option<ProfileRecord>,
 }
 
 /// All accounts met.
@@ -51,7 +54,8 @@ impl People {
         let chain: Vec<SignedEntry> = record.chain.iter().map(EntryRecord::entry).collect();
         // Verified again rather than believed: the store is on a disk that others may write to.
         let devices = DeviceList::verify_chain(account, &chain, &Ed25519)?;
-        self.insert(account, Contact { handle: record.handle, chain, devices, blocked: record.blocked });
+        let AccountRecord { handle, blocked, profile, .. } = record;
+        self.insert(account, Contact { handle, chain, devices, blocked, profile });
         Ok(())
     }
 
@@ -151,8 +155,9 @@ impl People {
             return Err("the device list that the server shows is not a continuation of the one known".into());
         }
         let blocked = known.is_some_and(|known| known.blocked);
+        let profile = known.and_then(|known| known.profile.clone());
         let changed = known.is_none_or(|known| known.chain.len() != chain.len() || known.handle != handle);
-        self.insert(account, Contact { handle, chain, devices, blocked });
+        self.insert(account, Contact { handle, chain, devices, blocked, profile });
         if changed {
             self.save(fx, account);
         }
@@ -166,12 +171,26 @@ impl People {
         self.save(fx, account);
     }
 
+    pub fn set_profile(&mut self, fx: &mut Effects, account: AccountId, profile: ProfileRecord) {
+        if let Some(contact) = self.contacts.get_mut(&account) {
+            contact.profile = Some(profile);
+            self.save(fx, account);
+        }
+    }
+
+    /// The size of all avatars that are kept but this account's.
+    pub fn avatar_bytes(&self, but: &AccountId) -> usize {
+        let others = self.contacts.iter().filter(|(account, _)| *account != but);
+        others.filter_map(|(_, contact)| Some(contact.profile.as_ref()?.avatar_bytes())).sum()
+    }
+
     fn save(&self, fx: &mut Effects, account: AccountId) {
         let Some(contact) = self.contacts.get(&account) else { return };
         let record = AccountRecord {
             handle: contact.handle.clone(),
             chain: Bounded::truncated(contact.chain.iter().map(EntryRecord::new).collect()),
             blocked: contact.blocked,
+            profile: contact.profile.clone(),
         };
         fx.put(Table::Account, account.0.to_vec(), cbor::encode(&record));
     }

@@ -19,10 +19,13 @@ use crate::content::Content;
 use crate::io::{
     ConversationView, Event, GapRange, MessageView, Notification, PathPolicy, Query, ReceiptState, Row, Table,
 };
-use crate::peer::RestoreError;
+use crate::peer::{ProfileRecord, RestoreError};
 
 /// Key of the settings' row in [`Table::Meta`].
 pub(crate) const SETTINGS: &[u8] = b"settings";
+
+/// Key of the own profile's row in [`Table::Meta`].
+pub(crate) const PROFILE: &[u8] = b"profile";
 
 /// Largest record: a frame, its content, and little around them; or a long device list.
 const MAX_RECORD: usize = limits::MAX_DEVICE_LIST * (MAX_ENTRY + 200);
@@ -122,6 +125,8 @@ pub(crate) struct AccountRecord {
     pub chain: Bounded<EntryRecord, { limits::MAX_DEVICE_LIST }>,
     #[n(2)]
     pub blocked: bool,
+    #[n(3)]
+    pub profile: Option<ProfileRecord>,
 }
 
 /// Whether the user has agreed to a conversation that somebody else began.
@@ -286,6 +291,7 @@ pub(crate) fn encode_notification(notification: &Notification) -> Vec<u8> {
         Event::Alarm { about, advice } => Kept::Alarm { about, advice },
         Event::Timeline { .. }
         | Event::Presence { .. }
+        | Event::Profile(_)
         | Event::Typing { .. }
         | Event::Path { .. }
         | Event::Connection { .. } => return Vec::new(),

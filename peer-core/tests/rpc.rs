@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use sotto_peer_core::rpc::{Params, RpcError, command, view};
 use sotto_peer_core::{
     CommandError, ConversationView, Event, GapRange, LinkPath, MessageBody, MessageView, Notification,
-    ReceiptState, Reply, Socket, TimelineDiff,
+    ProfileView, ReceiptState, Reply, Socket, TimelineDiff,
 };
 use sotto_protocol::presence::PresenceState;
+use sotto_protocol::rest::Profile;
 use sotto_protocol::{ConversationId, ConversationKind, DeviceId, MessageId, Position, Seq, UnixMillis};
 
 fn document() -> String {
@@ -42,6 +43,11 @@ fn hello() -> MessageView {
         position: Some(Position(42)),
         own: false,
     }
+}
+
+fn profile() -> ProfileView {
+    let profile = Profile { display_name: Some("Alice Liddell".into()), ..Profile::default() };
+    ProfileView { handle: "alice".parse().unwrap(), profile }
 }
 
 fn request() -> ConversationView {
@@ -85,6 +91,7 @@ fn every_notification_of_the_document_looks_as_it_says() {
         (3, Event::Receipt { id: message(17), device, state: ReceiptState::Delivered }),
         (0, Event::Timeline { conversation, diffs: vec![moved] }),
         (0, Event::Presence { handle: alice(), state: PresenceState::Offline, text: None, last_seen }),
+        (0, Event::Profile(profile())),
         (0, Event::Typing { conversation, handle: alice(), on: true }),
         (0, Event::Path { handle: alice(), device, path: LinkPath::Direct, rtt }),
         (4, Event::Gap { conversation, range, why: trimmed.into() }),
@@ -112,6 +119,8 @@ fn results_have_the_shapes_of_the_document() {
     assert!(document().contains(shown), "the message that is compared is the document's");
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&history["messages"][0]), names(&serde_json::from_str(shown).unwrap()));
+    let said = view::reply(&Reply::Profile(profile()));
+    assert_eq!(said, json!({ "handle": "alice", "display_name": "Alice Liddell" }));
     let conversations = view::reply(&Reply::Conversations(vec![request()]));
     assert_eq!(conversations["conversations"][0]["members"], json!(["echo", "alice"]));
 }

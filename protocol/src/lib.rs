@@ -17,6 +17,8 @@ pub mod keys;
 pub mod limits;
 pub mod link;
 pub mod membership;
+pub mod picture;
+pub mod plain;
 pub mod presence;
 pub mod relay;
 pub mod rest;

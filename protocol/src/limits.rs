@@ -79,8 +79,11 @@ pub const MAX_NAME_BYTES: usize = MAX_NAME_CHARS * 4;
 /// Longest status text of a profile, in bytes.
 pub const MAX_STATUS_BYTES: usize = 256;
 
-/// Largest avatar, decoded: a 128-pixel WebP is under this.
+/// Largest avatar, decoded from its base64: a 128-pixel WebP is under this.
 pub const MAX_AVATAR_BYTES: usize = 24 * 1024;
+
+/// Longest side of an avatar, in pixels: whoever shows a list of people has a megabyte of memory for each at most.
+pub const MAX_AVATAR_SIDE: u32 = 512;
 
 /// Presence capabilities one device may register, or one socket subscribe to: one a conversation.
 pub const MAX_PRESENCE: usize = MAX_CONVERSATIONS;

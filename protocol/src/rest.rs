@@ -6,7 +6,7 @@ use crate::device_list::SignedEntry;
 use crate::handle::Handle;
 use crate::ids::{AccountId, DeviceId, UnixMillis};
 use crate::keys::{Hash, Nonce, PublicKey, Signature, base64url, signing_input};
-use crate::limits;
+use crate::{limits, picture};
 
 /// Signing context of the answer to a sign-in challenge.
 pub const SESSION_CONTEXT: &str = "sotto session v1";
@@ -62,7 +62,7 @@ body!(
         /// A line about oneself; at most 256 bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub status_text: Option<String>,
-        /// A small picture (PNG, JPEG or WebP), unpadded base64url of at most 24 KiB.
+        /// A small picture (PNG, JPEG or WebP, at most 512 pixels a side), unpadded base64url of at most 24 KiB.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub avatar: Option<String>,
     }
@@ -91,13 +91,12 @@ impl Profile {
         }
         if let Some(avatar) = &self.avatar {
             let bytes = base64url::decode(avatar).ok_or("avatar: expected unpadded base64url")?;
-            let picture = bytes.starts_with(b"\x89PNG\r\n\x1a\n")
-                || bytes.starts_with(b"\xff\xd8\xff")
-                || (bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"));
-            if bytes.len() > limits::MAX_AVATAR_BYTES || !picture {
+            let fits = |(width, height): (u32, u32)| width.max(height) <= limits::MAX_AVATAR_SIDE;
+            if bytes.len() > limits::MAX_AVATAR_BYTES || !picture::dimensions(&bytes).is_some_and(fits) {
                 return Err(format!(
-                    "avatar: expected PNG, JPEG or WebP of at most {} bytes",
-                    limits::MAX_AVATAR_BYTES
+                    "avatar: expected PNG, JPEG or WebP of at most {} bytes and {} pixels a side",
+                    limits::MAX_AVATAR_BYTES,
+                    limits::MAX_AVATAR_SIDE
                 ));
             }
         }

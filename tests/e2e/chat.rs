@@ -114,3 +114,34 @@ fn what_the_other_side_has_is_not_said_to_be_in_the_outbox() {
     let (code, said) = bob.ends();
     assert_eq!(code, Some(0), "{said}");
 }
+
+#[test]
+fn a_profile_is_set_and_shown_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let server = Server::start(&folder.join("server"));
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let run = |profile: &Path, arguments: &[&str]| {
+        let output = sotto(profile, arguments).output().unwrap();
+        let words = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
+        (output.status.code(), words(&output.stdout), words(&output.stderr))
+    };
+    for (profile, handle) in [(&alice, "alice"), (&bob, "bob")] {
+        let (code, _, said) = run(profile, &["sign-up", "--server", &server.url, "--handle", handle]);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let (code, ..) = run(&bob, &["profile", "set", "--name", "@Bob B.", "--status", "here"]);
+    assert_eq!(code, Some(0));
+    let (code, shown, said) = run(&alice, &["profile", "show", "@bob"]);
+    assert_eq!((code, shown.as_str()), (Some(0), "@bob\nname    Bob B.\nstatus  here\n"), "{said}");
+    let (_, shown, _) = run(&bob, &["--json", "profile", "set", "--status", ""]);
+    assert_eq!(shown, "{\"display_name\":\"Bob B.\",\"handle\":\"bob\"}\n");
+
+    let picture = folder.join("picture");
+    std::fs::write(&picture, vec![0; 100_000]).unwrap();
+    let (code, _, said) = run(&bob, &["profile", "set", "--avatar", picture.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("avatar: expected PNG, JPEG or WebP of at most 24576 bytes"), "{said}");
+    assert_eq!(run(&bob, &["profile", "set"]).0, Some(2));
+    assert_eq!(run(&alice, &["profile", "show", "@nobody"]).0, Some(1));
+}

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use sotto_peer_core::{Command, PathPolicy, Reply};
-use sotto_protocol::{ConversationId, Handle};
-use sotto_tests::sim::{Allowed, World};
+use sotto_peer_core::{Command, CommandError, PathPolicy, ProfileChange, Reply};
+use sotto_protocol::keys::base64url;
+use sotto_protocol::rest::Profile;
+use sotto_protocol::{ConversationId, Handle, limits};
+use sotto_tests::sim::{Allowed, Faults, World};
 
 const EXACT: Allowed = Allowed { gaps: false, partial: false, restored: false };
 const BOUND: Duration = Duration::from_secs(60);
@@ -356,4 +358,101 @@ fn an_offer_of_a_stranger_or_of_who_is_not_accepted_is_not_answered() {
     world.run_command(1, Command::Accept { conversation });
     world.run(Duration::from_secs(5));
     assert!(world.is_direct(1));
+}
+
+fn picture(side: u32, length: usize) -> String {
+    let head = [&b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"[..], &side.to_be_bytes(), &side.to_be_bytes()].concat();
+    base64url::encode(&[&head[..], &vec![0; length - head.len()]].concat())
+}
+
+fn profile_of(world: &mut World, index: usize, of: Option<usize>) -> Result<Profile, CommandError> {
+    let handle = of.map(handle);
+    match world.try_command(index, Command::ProfileGet { handle })? {
+        Reply::Profile(view) => {
+            assert_eq!(view.handle, self::handle(of.unwrap_or(index)));
+            Ok(view.profile)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_profile_is_kept_for_when_the_server_is_away_and_asked_for_again_after_a_while() {
+    let mut world = World::new(5, 2);
+    begin(&mut world);
+    let name =
+        |name: &str| ProfileChange { display_name: Some(Some(name.into())), ..ProfileChange::default() };
+    world.run_command(1, Command::ProfileSet { change: name("One") });
+    let status = ProfileChange { status_text: Some(Some("at sea".into())), ..ProfileChange::default() };
+    world.run_command(1, Command::ProfileSet { change: status });
+    let said = profile_of(&mut world, 0, Some(1)).unwrap();
+    let words = |profile: &Profile| (profile.display_name.clone(), profile.status_text.clone());
+    assert_eq!(words(&said), (Some("One".into()), Some("at sea".into())), "what is left out stays");
+    assert_eq!(profile_of(&mut world, 1, None).unwrap(), said);
+
+    // Somebody else is not known yet, and the server cannot be asked; who is known is.
+    world.crash(0);
+    world.run(Duration::from_secs(5));
+    world.set_faults(Faults { http: 100, ..Faults::default() });
+    world.crash(0);
+    world.run(Duration::from_secs(10));
+    assert_eq!(profile_of(&mut world, 0, Some(1)).unwrap(), said);
+    assert!(matches!(profile_of(&mut world, 0, None), Err(CommandError::Offline(_))));
+    assert!(matches!(
+        world.try_command(0, Command::ProfileSet { change: name("Nil") }),
+        Err(CommandError::Offline(_))
+    ));
+
+    world.set_faults(Faults::default());
+    world.run(Duration::from_secs(60));
+    world.run_command(1, Command::ProfileSet { change: name("Uno") });
+    let told = world.profiles_told(0);
+    assert_eq!(profile_of(&mut world, 0, Some(1)).unwrap(), said, "fresh enough");
+    world.run(Duration::from_secs(16 * 60));
+    assert_eq!(profile_of(&mut world, 0, Some(1)).unwrap(), said, "answered at once");
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.profiles_told(0), told + 1, "told of what is new");
+    assert_eq!(profile_of(&mut world, 0, Some(1)).unwrap().display_name.as_deref(), Some("Uno"));
+}
+
+#[test]
+fn what_a_server_says_of_somebody_is_made_plain_or_left_out() {
+    let mut world = World::new(6, 2);
+    begin(&mut world);
+    world.say_of(
+        1,
+        Profile {
+            display_name: Some(format!("@\u{202e}{}", "e".repeat(100_000))),
+            status_text: Some("\u{200b}\u{feff}".into()),
+            avatar: Some(picture(100_000, 64)),
+        },
+    );
+    let said = profile_of(&mut world, 0, Some(1)).unwrap();
+    let shown = Profile { display_name: Some("e".repeat(limits::MAX_NAME_CHARS)), ..Profile::default() };
+    assert_eq!(said, shown);
+    for (field, change) in [
+        ("display_name", ProfileChange { display_name: Some(Some("x".repeat(65))), ..Default::default() }),
+        ("status_text", ProfileChange { status_text: Some(Some("a\nb".into())), ..Default::default() }),
+        ("avatar", ProfileChange { avatar: Some(Some(picture(513, 64))), ..Default::default() }),
+        ("avatar", ProfileChange { avatar: Some(Some(picture(64, 25_000))), ..Default::default() }),
+    ] {
+        let refused = world.try_command(0, Command::ProfileSet { change });
+        let named = matches!(&refused, Err(CommandError::Invalid { field: named, .. }) if *named == field);
+        assert!(named, "{field}: {refused:?}");
+    }
+}
+
+#[test]
+fn no_more_pictures_are_kept_than_a_start_can_read() {
+    let peers = 180;
+    let mut world = World::new(7, peers);
+    for index in 1..peers {
+        world.say_of(
+            index,
+            Profile { avatar: Some(picture(64, limits::MAX_AVATAR_BYTES)), ..Profile::default() },
+        );
+    }
+    let kept =
+        (1..peers).filter(|index| profile_of(&mut world, 0, Some(*index)).unwrap().avatar.is_some()).count();
+    assert_eq!(kept, 4 * 1024 * 1024 / limits::MAX_AVATAR_BYTES);
 }

@@ -19,6 +19,7 @@ More:
   sotto history @bob --limit 50
   sotto group create 'Book club' @bob @carol
   sotto send 'Book club' 'Thursday?'
+  sotto profile set --name 'Bob B.'    what others see beside your handle
   sotto status                         how the server and each device are reached, and why
   sotto rpc                            JSON-RPC for programs: see docs/rpc.md
 
@@ -104,6 +105,9 @@ pub enum Command {
         /// Whom
         handle: Handle,
     },
+    /// What people say of themselves: show, set
+    #[command(subcommand)]
+    Profile(Profile),
     /// Groups: create, add, leave, rename
     #[command(subcommand)]
     Group(Group),
@@ -138,6 +142,34 @@ pub struct Send {
     /// How long to wait until it is durable at the relay or at a peer, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,
+}
+
+/// What to do with profiles.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Profile {
+    /// Show a profile; your own if you name nobody
+    Show {
+        /// Whose
+        #[arg(value_name = "@HANDLE")]
+        handle: Option<Handle>,
+    },
+    /// Change your own; everybody on the server may see it
+    Set(ProfileSet),
+}
+
+/// Flags of `profile set`.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = true)]
+pub struct ProfileSet {
+    /// A name to show beside your handle; '' takes it away
+    #[arg(long)]
+    pub name: Option<String>,
+    /// A line about you; '' takes it away
+    #[arg(long, value_name = "TEXT")]
+    pub status: Option<String>,
+    /// A PNG, JPEG or WebP of at most 24 KiB and 512 pixels a side; '' takes it away
+    #[arg(long, value_name = "FILE")]
+    pub avatar: Option<PathBuf>,
 }
 
 /// What to do with a group.

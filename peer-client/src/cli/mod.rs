@@ -18,12 +18,14 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use serde_json::json;
 use sotto_peer_core::rpc::view;
+use sotto_protocol::keys::base64url;
+use sotto_protocol::limits;
 use tracing_subscriber::EnvFilter;
 
 use crate::link::{LOG_DIRECTIVES, LinkFaults};
 use crate::rpc;
-use crate::{Client, Options, Profile};
-use args::{Cli, Command, Group, Shared, SignUp, To};
+use crate::{Client, Options, Profile, ProfileChange};
+use args::{Cli, Command, Group, Profile as Profiles, ProfileSet, Shared, SignUp, To};
 use out::Out;
 use session::{Session, Stop};
 
@@ -164,8 +166,40 @@ async fn carry_out(session: &mut Session, command: Command) -> anyhow::Result<Ou
             let outcome = session.outbox_empty(OUTBOX_PATIENCE).await?;
             session.done(&format!("@{handle} is not blocked any more."), json!({ "handle": handle }), outcome)
         }
+        Command::Profile(command) => profile(session, command).await,
         Command::Group(command) => group(session, command).await,
     }
+}
+
+async fn profile(session: &mut Session, command: Profiles) -> anyhow::Result<Outcome> {
+    let view = match command {
+        Profiles::Show { handle } => {
+            session.online(async |client: &Client| client.profile(handle.clone()).await).await?
+        }
+        Profiles::Set(flags) => {
+            let change = profile_change(flags)?;
+            session.online(async |client: &Client| client.set_profile(change.clone()).await).await?
+        }
+    };
+    let text = show::profile(&session.out, &view);
+    session.done(&text, view::profile(&view), Outcome::Done)
+}
+
+fn profile_change(flags: ProfileSet) -> anyhow::Result<ProfileChange> {
+    let change = |text: Option<String>| text.map(|text| Some(text).filter(|text| !text.is_empty()));
+    let avatar = match flags.avatar {
+        Some(path) if path.as_os_str().is_empty() => Some(None),
+        Some(path) => {
+            // One byte more than allowed is enough to be told so.
+            let mut bytes = Vec::new();
+            let file = std::fs::File::open(&path).with_context(|| format!("--avatar {}", path.display()))?;
+            io::Read::read_to_end(&mut io::Read::take(file, limits::MAX_AVATAR_BYTES as u64 + 1), &mut bytes)
+                .with_context(|| format!("--avatar {}", path.display()))?;
+            Some(Some(base64url::encode(&bytes)))
+        }
+        None => None,
+    };
+    Ok(ProfileChange { display_name: change(flags.name), status_text: change(flags.status), avatar })
 }
 
 async fn group(session: &mut Session, command: Group) -> anyhow::Result<Outcome> {

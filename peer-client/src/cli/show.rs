@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Local};
 use sotto_peer_core::rpc::view;
+use sotto_protocol::keys::base64url;
 use sotto_protocol::{ConversationKind, Handle, UnixMillis};
 
 use super::out::Out;
 use super::plain;
-use crate::{ConnectionStatus, ConversationView, LinkPath, LinkStatus, MessageBody, MessageView, Status};
+use crate::{
+    ConnectionStatus, ConversationView, LinkPath, LinkStatus, MessageBody, MessageView, ProfileView, Status,
+};
 
 /// A message; `label` says where, if more than one conversation is shown.
 pub(super) fn message(out: &Out, message: &MessageView, label: Option<&str>) -> String {
@@ -60,6 +63,22 @@ pub(super) fn request(conversation: &ConversationView, own: &Handle) -> String {
         }
     };
     format!("{label}  {what} ({} new)   sotto accept {to}", conversation.unread)
+}
+
+/// What somebody says of themselves. The handle comes first: it says who they are.
+pub(super) fn profile(out: &Out, view: &ProfileView) -> String {
+    let mut text = out.bold(&format!("@{}", view.handle));
+    for (label, words) in [("name", &view.profile.display_name), ("status", &view.profile.status_text)] {
+        if let Some(words) = words {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n{label:<8}{}", plain::one_line(words));
+        }
+    }
+    if let Some(avatar) = &view.profile.avatar {
+        let bytes = base64url::decode(avatar).unwrap_or_default().len();
+        let _ = write!(text, "\n{:<8}a picture of {bytes} bytes", "avatar");
+    }
+    text
 }
 
 /// How things stand, as a table.

@@ -20,6 +20,7 @@ use std::time::Duration;
 use sotto_protocol::cbor::{self, Text};
 use sotto_protocol::link::Holding;
 use sotto_protocol::membership::{Membership, SignedChange};
+use sotto_protocol::plain::display_name;
 use sotto_protocol::presence::Capability;
 use sotto_protocol::{
     AccountId, ConversationId, ConversationKind, DeviceId, Frame, Handle, Position, Seq, UnixMillis, limits,
@@ -469,7 +470,7 @@ impl Conversation {
         ConversationView {
             id: self.id,
             kind: self.kind(),
-            name: self.name.clone(),
+            name: self.name.as_deref().and_then(display_name),
             members: members.filter_map(|account| people.handle(account, me)).collect(),
             request: self.is_request(),
             blocked: self.is_blocked(me.account, people),
@@ -512,7 +513,7 @@ impl Conversation {
         let account = people.owner(&device, me)?;
         let body = match content.map(|content| &content.body) {
             Some(Body::Text { text }) => MessageBody::Text(text.to_string()),
-            Some(Body::Rename { name }) => MessageBody::Renamed(name.to_string()),
+            Some(Body::Rename { name }) => MessageBody::Renamed(display_name(name).unwrap_or_default()),
             Some(Body::Accept {}) => return None,
             None => MessageBody::Unreadable,
         };

@@ -2,10 +2,9 @@
 
 use minicbor::{Decode, Encode};
 use sotto_protocol::presence::PresenceState;
-use sotto_protocol::rest::Profile;
 use sotto_protocol::{ConversationId, Handle, MessageId};
 
-use super::{ConversationView, MessageView, Status};
+use super::{ConversationView, MessageView, ProfileView, Status};
 
 /// What a user or a program asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,10 +96,15 @@ pub enum Command {
         /// A short text.
         text: Option<String>,
     },
-    /// Sets the own profile on the server. → [`Reply::Done`]
+    /// What an account says of itself, as far as that is known here; asked for if it is not. → [`Reply::Profile`]
+    ProfileGet {
+        /// Whose; the own one without.
+        handle: Option<Handle>,
+    },
+    /// Changes the own profile on the server. → [`Reply::Profile`], as it is then
     ProfileSet {
-        /// The profile, whole.
-        profile: Profile,
+        /// What becomes of it.
+        change: ProfileChange,
     },
     /// How things stand. → [`Reply::Status`]
     Status,
@@ -118,6 +122,17 @@ pub enum Command {
     },
     /// Writes everything out; the reply comes when all that was accepted so far is durable. → [`Reply::Done`]
     Flush,
+}
+
+/// What becomes of the own profile. Of each: `None` leaves it, `Some(None)` takes it out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProfileChange {
+    /// A name to show beside the handle, of at most 64 characters.
+    pub display_name: Option<Option<String>>,
+    /// A line about oneself, of at most 256 bytes.
+    pub status_text: Option<Option<String>>,
+    /// PNG, JPEG or WebP of at most 24 KiB and 512 pixels a side, as unpadded base64url.
+    pub avatar: Option<Option<String>>,
 }
 
 /// Which paths a device's own messages take.
@@ -152,6 +167,8 @@ pub enum Reply {
     Conversations(Vec<ConversationView>),
     /// Messages in display order.
     History(Vec<MessageView>),
+    /// What an account says of itself.
+    Profile(ProfileView),
     /// How things stand.
     Status(Status),
 }

@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 use sotto_protocol::presence::PresenceState;
 use sotto_protocol::{ConversationId, DeviceId, Handle, MessageId, Position, UnixMillis};
 
-use super::{ConversationView, LinkPath, MessageView, Socket};
+use super::{ConversationView, LinkPath, MessageView, ProfileView, Socket};
 
 /// A notification with its number; the numbers of a profile have no holes and are never used again.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +52,8 @@ pub enum Event {
         /// When last there, if offline and known.
         last_seen: Option<UnixMillis>,
     },
+    /// What an account says of itself changed, the own one's too.
+    Profile(ProfileView),
     /// A member types, or stopped.
     Typing {
         /// Where.

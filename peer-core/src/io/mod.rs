@@ -21,13 +21,14 @@ use std::time::Duration;
 use sotto_protocol::keys::Nonce;
 use sotto_protocol::{DeviceId, UnixMillis};
 
-pub use command::{Command, CommandError, PathPolicy, Reply};
+pub use command::{Command, CommandError, PathPolicy, ProfileChange, Reply};
 pub use event::{Event, GapRange, Notification, ReceiptState, TimelineDiff};
 pub use link::{Channel, LinkCommand, LinkEvent, LinkPath, PathState, TransportState};
 pub use network::{HttpRequest, HttpResponse, Socket, SocketCommand, SocketEvent};
 pub use store::{Query, Row, Snapshot, Table, WriteSet};
 pub use view::{
-    ConnectionStatus, ConversationStatus, ConversationView, LinkStatus, MessageBody, MessageView, Status,
+    ConnectionStatus, ConversationStatus, ConversationView, LinkStatus, MessageBody, MessageView,
+    ProfileView, Status,
 };
 
 /// The time, twice: for measuring and for labels.

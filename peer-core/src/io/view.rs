@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
+use sotto_protocol::rest::Profile;
 use sotto_protocol::{
     AccountId, ConversationId, ConversationKind, DeviceId, Handle, LogEpoch, MessageId, Position, Seq,
     UnixMillis,
@@ -76,6 +77,15 @@ pub struct ConversationView {
     /// Messages of others not marked as read.
     #[n(7)]
     pub unread: u64,
+}
+
+/// What an account says of itself. Others believe the handle, not this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileView {
+    /// Whose.
+    pub handle: Handle,
+    /// Its words, made [plain](sotto_protocol::plain), and its picture.
+    pub profile: Profile,
 }
 
 /// How things stand.

@@ -11,12 +11,10 @@ use sotto_protocol::{
 };
 
 use super::Peer;
-use super::lookups::Ask;
 use crate::content::{Body, Ephemeral};
 use crate::conversation::parse_text;
 use crate::io::{
-    Command, CommandError, CommandId, ConversationView, HttpRequest, LinkPath, LinkStatus, Reply, Socket,
-    Status,
+    Command, CommandError, CommandId, ConversationView, LinkPath, LinkStatus, Reply, Socket, Status,
 };
 use crate::seal;
 use crate::store::Consent;
@@ -43,7 +41,7 @@ impl PendingCommit {
     }
 }
 
-type Outcome = Result<Option<Reply>, CommandError>;
+pub(super) type Outcome = Result<Option<Reply>, CommandError>;
 
 fn invalid(field: &'static str, reason: impl Into<String>) -> CommandError {
     CommandError::Invalid { field, reason: reason.into() }
@@ -110,13 +108,8 @@ impl Peer {
             }
             Command::Typing { conversation, on } => self.typing(conversation, on),
             Command::PresenceSet { state, text } => self.presence_set(state, text),
-            Command::ProfileSet { profile } => {
-                profile.check().map_err(|reason| invalid("profile", reason))?;
-                let body = serde_json::to_vec(&profile).ok();
-                let request = HttpRequest { method: "PUT", path: "/v1/profile".into(), body, token: None };
-                self.ask(Ask::Command(id), request);
-                Ok(None)
-            }
+            Command::ProfileGet { handle } => self.profile_get(id, handle.as_ref()),
+            Command::ProfileSet { change } => self.profile_set(id, change),
             Command::Status => Ok(Some(Reply::Status(self.status()))),
             Command::PathPolicy(policy) => {
                 self.policy = policy;
@@ -140,7 +133,7 @@ impl Peer {
         }
     }
 
-    fn known(&self, handle: &Handle) -> Result<AccountId, CommandError> {
+    pub(super) fn known(&self, handle: &Handle) -> Result<AccountId, CommandError> {
         self.account_of(handle).ok_or_else(|| CommandError::NotFound(format!("@{handle}")))
     }
 

@@ -8,8 +8,8 @@ use sotto_protocol::rest::{Account, DeviceChain, DeviceRecord};
 use sotto_protocol::{AccountId, ConversationId, DeviceId, Handle};
 
 use super::Peer;
-use super::session::{parse, problem};
-use crate::io::{Command, CommandError, CommandId, Event, HttpId, HttpRequest, HttpResponse, Reply};
+use super::session::parse;
+use crate::io::{Command, CommandError, CommandId, Event, HttpId, HttpRequest, HttpResponse, ProfileChange};
 use crate::timers::Timer;
 
 /// How long a command waits for the server.
@@ -28,7 +28,9 @@ pub(super) enum Ask {
     Profile(AccountId),
     Devices(AccountId, Handle),
     Device(DeviceId),
-    Command(CommandId),
+    ProfileOf(AccountId),
+    ProfileNow(CommandId, ProfileChange),
+    ProfileSet(CommandId),
 }
 
 #[derive(Debug, Default)]
@@ -73,14 +75,9 @@ impl Peer {
                 Err(why) => self.lookup_failed(account, &why),
             },
             Some(Ask::Device(device)) => self.on_device(device, result),
-            Some(Ask::Command(id)) => {
-                let reply = match result {
-                    Ok(response) if (200..300).contains(&response.status) => Ok(Reply::Done),
-                    Ok(response) => Err(CommandError::Refused(problem(&response))),
-                    Err(why) => Err(CommandError::Offline(why)),
-                };
-                self.fx.reply(id, reply);
-            }
+            Some(Ask::ProfileOf(account)) => self.on_profile_of(account, result),
+            Some(Ask::ProfileNow(id, change)) => self.on_profile_now(id, change, result),
+            Some(Ask::ProfileSet(id)) => self.on_profile_set(id, result),
             None => {}
         }
     }
@@ -301,6 +298,7 @@ fn unknown_handles(command: &Command) -> Vec<&Handle> {
         Command::Direct { handle }
         | Command::Block { handle }
         | Command::Unblock { handle }
+        | Command::ProfileGet { handle: Some(handle) }
         | Command::GroupAdd { handle, .. } => vec![handle],
         Command::GroupCreate { members, .. } => members.iter().collect(),
         _ => Vec::new(),

@@ -5,6 +5,7 @@ mod commands;
 mod history;
 mod links;
 mod lookups;
+mod profiles;
 mod relay;
 pub(crate) mod relay_out;
 mod session;
@@ -27,11 +28,13 @@ use crate::io::{
 };
 use crate::link::Link;
 use crate::people::{People, VerifiedRoots};
-use crate::store::{self, MessageRecord, SETTINGS, Settings};
+use crate::store::{self, MessageRecord, PROFILE, SETTINGS, Settings};
 use crate::timers::{Timer, Timers};
 use commands::PendingCommit;
 use history::Reads;
 use lookups::Lookups;
+pub(crate) use profiles::ProfileRecord;
+use profiles::Profiles;
 use relay_out::RelayOut;
 use session::Session;
 
@@ -74,6 +77,7 @@ pub struct Peer {
     session: Session,
     relay: RelayOut,
     lookups: Lookups,
+    profiles: Profiles,
     reads: Reads,
     commits: BTreeMap<ConversationId, PendingCommit>,
     /// Sends that wait until own messages of another copy of this profile are held.
@@ -107,6 +111,8 @@ impl Peer {
             Some(row) => store::decode(Table::Meta, &row.value)?,
             None => Settings::default(),
         };
+        let profile = rows(Table::Meta).iter().find(|row| row.key == PROFILE);
+        let profile = profile.map(|row| store::decode(Table::Meta, &row.value)).transpose()?;
         let mut fx = Effects::new(now, seed);
         fx.last_event = settings.last_event;
         fx.keep_events = settings.keep_events || config.keep_events;
@@ -133,6 +139,7 @@ impl Peer {
             session: Session::default(),
             relay: RelayOut::default(),
             lookups: Lookups::default(),
+            profiles: Profiles::restore(profile),
             reads: Reads::default(),
             commits: BTreeMap::new(),
             held_sends: Vec::new(),

@@ -303,7 +303,7 @@ pub(super) fn parse<T: for<'de> Deserialize<'de>>(result: Result<HttpResponse, S
 }
 
 /// What the server says went wrong.
-pub(super) fn problem(response: &HttpResponse) -> String {
+fn problem(response: &HttpResponse) -> String {
     match serde_json::from_slice::<sotto_protocol::rest::Problem>(&response.body) {
         Ok(problem) => problem.detail.unwrap_or(problem.title),
         Err(_) => format!("HTTP status {}", response.status),

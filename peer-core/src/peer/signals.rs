@@ -1,6 +1,7 @@
 //! The signaling socket: presence in and out, and other devices' signals.
 
 use sotto_protocol::link::{DescriptionKind, Negotiation};
+use sotto_protocol::plain::plain;
 use sotto_protocol::presence::Capability;
 use sotto_protocol::signal::{ClientMessage, PresenceChange, ServerMessage, SignalError};
 use sotto_protocol::{AccountId, DeviceId};
@@ -91,7 +92,7 @@ impl Peer {
         self.fx.mention(Event::Presence {
             handle,
             state: change.state,
-            text: change.text.map(|text| text.as_str().to_owned()),
+            text: change.text.and_then(|text| plain(text.as_str())),
             last_seen: change.last_seen,
         });
     }

@@ -5,7 +5,7 @@ use sotto_protocol::presence::PresenceState;
 use sotto_protocol::{ConversationId, Handle, MessageId};
 
 use super::RpcError;
-use crate::io::{Command, PathPolicy};
+use crate::io::{Command, PathPolicy, ProfileChange};
 
 /// What a method asks for, with every parameter checked.
 pub fn command(method: &str, mut params: Params) -> Result<Command, RpcError> {
@@ -37,6 +37,14 @@ pub fn command(method: &str, mut params: Params) -> Result<Command, RpcError> {
         "presence.set" => {
             Command::PresenceSet { state: params.presence()?, text: params.optional_text("text")? }
         }
+        "profile.get" => Command::ProfileGet { handle: params.optional_handle("handle")? },
+        "profile.set" => Command::ProfileSet {
+            change: ProfileChange {
+                display_name: params.change("display_name")?,
+                status_text: params.change("status_text")?,
+                avatar: params.change("avatar")?,
+            },
+        },
         "status" => Command::Status,
         "path.policy" => Command::PathPolicy(params.policy()?),
         "events.ack" => Command::EventsAck { sequence: params.number("sequence")? },
@@ -96,6 +104,18 @@ impl Params {
     /// A handle.
     pub fn handle(&mut self, name: &str) -> Result<Handle, RpcError> {
         handle(name, &self.text(name)?)
+    }
+
+    fn optional_handle(&mut self, name: &str) -> Result<Option<Handle>, RpcError> {
+        self.optional_text(name)?.map(|text| handle(name, &text)).transpose()
+    }
+
+    /// What becomes of a text: left out, it stays; null or empty takes it away.
+    fn change(&mut self, name: &str) -> Result<Option<Option<String>>, RpcError> {
+        if !self.0.contains_key(name) {
+            return Ok(None);
+        }
+        Ok(Some(self.optional_text(name)?.filter(|text| !text.is_empty())))
     }
 
     fn handles(&mut self, name: &str) -> Result<Vec<Handle>, RpcError> {
@@ -202,6 +222,9 @@ mod tests {
             ("mark_read", json!({ "conversation": conversation, "id": id })),
             ("typing", json!({ "conversation": conversation, "on": true })),
             ("presence.set", json!({ "state": "away", "text": "lunch" })),
+            ("profile.get", json!({})),
+            ("profile.get", json!({ "handle": "@bob" })),
+            ("profile.set", json!({ "display_name": "Bob", "status_text": null })),
             ("status", json!({})),
             ("path.policy", json!({ "mode": "hedge" })),
             ("events.ack", json!({ "sequence": 3 })),
@@ -231,6 +254,9 @@ mod tests {
             ("history", json!({ "conversation": conversation, "limit": 1, "before": "a/b/c" }), "before"),
             ("typing", json!({ "conversation": conversation, "on": "yes" }), "on"),
             ("presence.set", json!({ "state": "offline" }), "state"),
+            ("profile.get", json!({ "handle": 7 }), "handle"),
+            ("profile.set", json!({ "avatar": 7 }), "avatar"),
+            ("profile.set", json!({ "name": "Bob" }), "name"),
             ("path.policy", json!({ "mode": "fast" }), "mode"),
             ("events.ack", json!({ "sequence": -1 }), "sequence"),
             ("events.replay", json!({ "after": 1.5 }), "after"),

@@ -7,7 +7,7 @@ use sotto_protocol::presence::PresenceState;
 
 use crate::io::{
     ConnectionStatus, ConversationView, Event, GapRange, LinkPath, LinkStatus, MessageBody, MessageView,
-    Notification, PathPolicy, ReceiptState, Reply, Socket, Status, TimelineDiff,
+    Notification, PathPolicy, ProfileView, ReceiptState, Reply, Socket, Status, TimelineDiff,
 };
 
 /// The result of a command.
@@ -20,6 +20,7 @@ pub fn reply(reply: &Reply) -> Value {
             json!({ "conversations": views.iter().map(conversation).collect::<Vec<_>>() })
         }
         Reply::History(messages) => json!({ "messages": messages.iter().map(message).collect::<Vec<_>>() }),
+        Reply::Profile(view) => profile(view),
         Reply::Status(of) => status(of),
     }
 }
@@ -52,6 +53,7 @@ fn event(event: &Event) -> (&'static str, Value) {
             set(&mut params, "last_seen", last_seen.as_ref());
             ("presence", params)
         }
+        Event::Profile(view) => ("profile", profile(view)),
         Event::Typing { conversation, handle, on } => {
             ("typing", json!({ "conversation": conversation, "handle": handle, "on": on }))
         }
@@ -128,6 +130,15 @@ fn diff(diff: &TimelineDiff) -> Value {
         TimelineDiff::Replace { item } => json!({ "op": "replace", "item": message(item) }),
         TimelineDiff::Remove { id } => json!({ "op": "remove", "id": id }),
     }
+}
+
+/// What an account says of itself.
+pub fn profile(view: &ProfileView) -> Value {
+    let mut value = json!({ "handle": view.handle });
+    set(&mut value, "display_name", view.profile.display_name.as_ref());
+    set(&mut value, "status_text", view.profile.status_text.as_ref());
+    set(&mut value, "avatar", view.profile.avatar.as_ref());
+    value
 }
 
 /// How things stand.

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sotto_protocol::Signature;
+use sotto_protocol::keys::base64url;
 use sotto_signaling::{Config, SignUpPolicy};
 
 use crate::harness::{Server, config};
@@ -131,7 +132,11 @@ async fn a_profile_is_seen_by_others_and_bounded() {
     let put = async |profile: serde_json::Value| {
         server.request("PUT", "/v1/profile", Some(&token), Some(profile.to_string())).await
     };
-    let profile = json!({"display_name": "Alice 🦊", "status_text": "at sea", "avatar": "iVBORw0KGgo"});
+    let png = |width: u32| {
+        let size = [width.to_be_bytes(), 96_u32.to_be_bytes()].concat();
+        base64url::encode(&[&b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"[..], &size, b"\x08\x06\0\0\0"].concat())
+    };
+    let profile = json!({"display_name": "Alice 🦊", "status_text": "at sea", "avatar": png(96)});
     assert_eq!(put(profile.clone()).await.json(), profile);
     let seen = server.get("/v1/handles/alice", Some(&bob.token(&server).await)).await;
     assert_eq!(seen.json()["profile"], profile);
@@ -142,7 +147,8 @@ async fn a_profile_is_seen_by_others_and_bounded() {
         ("status_text", "x".repeat(257)),
         ("status_text", "a\u{7}b".into()),
         ("avatar", "AAAA".into()),
-        ("avatar", "iVBORw0KGgo".to_owned() + &"A".repeat(33_000)),
+        ("avatar", png(96) + &"A".repeat(33_000)),
+        ("avatar", png(100_000)),
     ] {
         put(json!({field: value})).await.assert_problem(422, "invalid-field", Some(field));
     }

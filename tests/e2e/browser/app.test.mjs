@@ -130,6 +130,55 @@ test('text is text, only spaces is nothing, and too much is said to be', async (
   assert.deepEqual([...alice.complaints, ...bob.complaints], []);
 });
 
+test('a name and a picture are shown beside the handle, harmless, and are there after a reload', async (t) => {
+  const { folder, server, visit } = await stage(t);
+  const [alice, bob] = [await visit(), await visit()];
+  await signUp(alice, 'alice');
+  await signUp(bob, 'bob');
+  await bob.keyboard.press('Control+,');
+  await bob.fill('#display-name', '@\u202eBob\u200b Builder ');
+  await bob.fill('#status-text', 'can fix it');
+  await bob.keyboard.press('Enter');
+  await bob.waitForSelector('.profile-save [role=status]:has-text("Saved")');
+  assert.equal(await bob.inputValue('#display-name'), 'Bob Builder');
+  const photo = await bob.evaluate(() => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 3000, height: 2000 });
+    const context = canvas.getContext('2d');
+    // Noise: what a picture format can make nothing of.
+    const noise = context.createImageData(3000, 2000);
+    for (let at = 0; at < noise.data.length; at += 1) noise.data[at] = Math.random() * 256;
+    context.putImageData(noise, 0, 0);
+    return canvas.toDataURL('image/jpeg').split(',')[1];
+  });
+  const file = (name, buffer) => ({ name, mimeType: 'image/jpeg', buffer });
+  await bob.setInputFiles('.profile input[type=file]', file('me.jpg', Buffer.from('no picture')));
+  await bob.waitForSelector('.profile [role=alert]:has-text("no picture")');
+  await bob.setInputFiles('.profile input[type=file]', file('me.jpg', Buffer.from(photo, 'base64')));
+  await bob.waitForSelector('.profile .avatar img');
+  assert.deepEqual(await axe(bob), []);
+
+  const seen = async () => {
+    await alice.waitForFunction(() => document.querySelector('.chat-head .avatar img')?.naturalWidth === 128);
+    for (const place of ['.chat-head', '.chat-row']) {
+      assert.equal(await alice.textContent(`${place} .person`), 'Bob Builder@bob');
+    }
+  };
+  await startChat(alice, 'bob');
+  await seen();
+  await alice.evaluate(() => navigator.serviceWorker.ready);
+  assert.deepEqual([...alice.complaints, ...bob.complaints], []);
+  await server.kill();
+  await alice.reload();
+  await seen();
+  await server.restart();
+
+  const carol = await Native.signUp(folder, 'carol', server);
+  t.after(() => carol.close());
+  const { avatar, ...said } = await carol.call('profile.get', { handle: 'bob' });
+  assert.deepEqual(said, { handle: 'bob', display_name: 'Bob Builder', status_text: 'can fix it' });
+  assert.ok(Buffer.from(avatar, 'base64url').length <= 24 * 1024);
+});
+
 test('of ten thousand messages at most 80 rows are in the document, and all can be scrolled to', async (t) => {
   const { folder, server, visit } = await stage(t);
   const alice = await visit();

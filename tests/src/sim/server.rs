@@ -103,9 +103,14 @@ impl World {
             ["sessions"] => ok(serde_json::json!({
                 "token": "token", "expires_in_ms": 600_000, "account": self.nodes[index].identity.account,
             })),
+            ["profile"] => {
+                let body = request.body.as_deref().unwrap();
+                self.nodes[index].profile = serde_json::from_slice(body).unwrap();
+                HttpResponse { status: 200, body: body.to_vec() }
+            }
             ["handles" | "accounts", name] => match found(name) {
                 Some(node) => ok(serde_json::json!({
-                    "account": node.identity.account, "handle": node.identity.handle, "profile": {},
+                    "account": node.identity.account, "handle": node.identity.handle, "profile": node.profile,
                 })),
                 None => HttpResponse { status: 404, body: Vec::new() },
             },

@@ -17,6 +17,8 @@ pub(super) struct Witness {
     lists: BTreeMap<ConversationId, Vec<MessageView>>,
     receipts: BTreeMap<(ConversationId, DeviceId, ReceiptState), Seq>,
     pub gaps: Vec<GapRange>,
+    /// Profiles told.
+    pub profiles: usize,
     /// Texts that were taken from the list again.
     pub replaced: BTreeSet<String>,
 }
@@ -55,6 +57,7 @@ impl Witness {
                 *known = id.seq;
             }
             Event::Gap { range, .. } => self.gaps.push(range),
+            Event::Profile(_) => self.profiles += 1,
             Event::Receipt { .. }
             | Event::Conversation(_)
             | Event::Presence { .. }

@@ -11,6 +11,7 @@ use sotto_peer_core::{
 };
 use sotto_protocol::device_list::SignedEntry;
 use sotto_protocol::keys::Nonce;
+use sotto_protocol::rest::Profile;
 use sotto_protocol::{ConversationId, Handle, UnixMillis};
 use sotto_relay::log::{BatchToken, LogConfig, SessionId};
 use sotto_relay::store::Batch;
@@ -41,6 +42,8 @@ pub(super) struct Node {
     pub identity: Identity,
     /// Its account's device list.
     pub entries: Vec<SignedEntry>,
+    /// What the server has of the account's profile.
+    pub profile: Profile,
     pub peer: Option<Peer>,
     pub disk: Disk,
     /// Counts lives: what is meant for an earlier one is lost.
@@ -113,6 +116,7 @@ impl World {
             world.nodes.push(Node {
                 identity,
                 entries,
+                profile: Profile::default(),
                 peer: None,
                 disk,
                 life: 0,
@@ -165,6 +169,16 @@ impl World {
         let peer = Peer::restore(Config::default(), now, seed, node.disk.snapshot());
         node.peer = Some(peer.unwrap_or_else(|e| panic!("peer {index}: {e}")));
         self.drain(index);
+    }
+
+    /// From now on the server says this of a peer's account, true or not.
+    pub fn say_of(&mut self, index: usize, profile: Profile) {
+        self.nodes[index].profile = profile;
+    }
+
+    /// How often a peer's user was told of a profile.
+    pub fn profiles_told(&self, index: usize) -> usize {
+        self.nodes[index].witness.profiles
     }
 
     /// Kills a peer: whatever its disk does not hold is gone. It comes back in some seconds.

@@ -84,6 +84,20 @@ export interface Presence {
   last_seen?: UnixMillis;
 }
 
+/** What an account says of itself. Others believe the handle, not this: show it wherever it matters. */
+export interface Profile {
+  handle: Handle;
+  /** At most 64 characters, plain. */
+  display_name?: string;
+  /** A line, plain. */
+  status_text?: string;
+  /** PNG, JPEG or WebP of at most 24 KiB and 512 pixels a side, as unpadded base64url. */
+  avatar?: string;
+}
+
+/** What becomes of the own profile: what is left out stays, null or an empty text takes it away. */
+export type ProfileChange = { [K in 'display_name' | 'status_text' | 'avatar']?: string | null };
+
 export interface LinkStatus {
   handle: Handle;
   device: DeviceId;
@@ -131,6 +145,8 @@ export interface Events {
   receipt: Receipt;
   timeline: { conversation: ConversationId; diffs: TimelineDiff[] };
   presence: Presence;
+  /** What an account says of itself changed, the own one's too. */
+  profile: Profile;
   typing: { conversation: ConversationId; handle: Handle; on: boolean };
   /** A device is reached another way now. */
   path: { handle: Handle; device: DeviceId; path: Path; rtt_ms: number | null };

@@ -2,7 +2,7 @@ import { createSignal, For, Show } from 'solid-js';
 import { blocked, other } from '../state/conversations.ts';
 import { peer } from '../state/session.ts';
 import { trouble } from '../words/errors.ts';
-import { Avatar, Name } from './name.tsx';
+import { Avatar, Person } from './name.tsx';
 
 /** In settings: whom this account has blocked, and the way back. */
 export function Blocked() {
@@ -14,7 +14,7 @@ export function Blocked() {
           {(each) => (
             <li>
               <Avatar name={other(each)} size="small" />
-              <Name of={other(each)} />
+              <Person of={other(each)} />
               <Unblock handle={other(each)} />
             </li>
           )}

@@ -2,12 +2,12 @@ import { Show } from 'solid-js';
 import type { Conversation } from 'sotto';
 import { other, title } from '../state/conversations.ts';
 import { links, presence, reach } from '../state/people.ts';
+import { profile } from '../state/profiles.ts';
 import { openPanel, show } from '../state/route.ts';
-import { plain } from '../words/names.ts';
 import { REACH_WORDS, roundTrip } from '../words/paths.ts';
 import { lastSeen } from '../words/time.ts';
 import { Icon, IconButton } from './icon.tsx';
-import { Avatar, Name } from './name.tsx';
+import { Avatar, Name, Title } from './name.tsx';
 
 export function ChatHeader(props: { of: Conversation }) {
   const direct = () => props.of.kind === 'direct';
@@ -17,7 +17,7 @@ export function ChatHeader(props: { of: Conversation }) {
       <Avatar name={title(props.of)} group={!direct()} />
       <div class="chat-head-text">
         <h1>
-          <Name of={title(props.of)} />
+          <Title of={props.of} />
         </h1>
         <p class="quiet one-line">
           <Show when={direct()} fallback={<Members of={props.of} />}>
@@ -45,7 +45,7 @@ function Members(props: { of: Conversation }) {
   return (
     <>
       {props.of.members.length} {props.of.members.length === 1 ? 'member' : 'members'} ·{' '}
-      {props.of.members.map(plain).join(', ')}
+      {props.of.members.join(', ')}
     </>
   );
 }
@@ -61,7 +61,7 @@ function PresenceLine(props: { handle: string; request: boolean }) {
   return (
     <>
       {words()}
-      <Show when={presence(props.handle)?.text}>
+      <Show when={presence(props.handle)?.text ?? profile(props.handle)?.status_text}>
         {(text) => (
           <>
             {' '}

@@ -2,11 +2,11 @@ import { Show } from 'solid-js';
 import type { Conversation } from 'sotto';
 import { lastMessage, other, title } from '../state/conversations.ts';
 import { reach, typing } from '../state/people.ts';
+import { displayName } from '../state/profiles.ts';
 import { current } from '../state/route.ts';
-import { plain } from '../words/names.ts';
 import { brief } from '../words/time.ts';
 import { Marks } from './marks.tsx';
-import { Avatar, Name } from './name.tsx';
+import { Avatar, Name, Title } from './name.tsx';
 
 /** One line of the chat list. */
 export function ChatRow(props: { of: Conversation }) {
@@ -25,7 +25,7 @@ export function ChatRow(props: { of: Conversation }) {
         <span class="chat-row-text">
           <span class="chat-row-line">
             <span class="chat-row-title">
-              <Name of={title(props.of)} />
+              <Title of={props.of} />
             </span>
             <Show when={last()}>
               {(message) => <time class="chat-row-time">{brief(message().sent_at)}</time>}
@@ -60,9 +60,7 @@ function Preview(props: { of: Conversation }) {
     if (!props.of.member) return 'You have left this group';
     if (!message) return props.of.request ? 'Wants to chat' : 'No messages yet';
     if (message.kind === 'text') return message.text ?? '';
-    return message.kind === 'renamed'
-      ? `Renamed to ${plain(message.name ?? '')}`
-      : 'A message for a newer version';
+    return message.kind === 'renamed' ? `Renamed to ${message.name}` : 'A message for a newer version';
   };
   const author = () => {
     const message = last();
@@ -76,7 +74,7 @@ function Preview(props: { of: Conversation }) {
       <Show when={author()}>
         {(from) => (
           <>
-            <Name of={from()} />:{' '}
+            <Name of={displayName(from())} />:{' '}
           </>
         )}
       </Show>

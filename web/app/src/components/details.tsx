@@ -2,13 +2,14 @@ import { createEffect, createSignal, For, on, onCleanup, Show } from 'solid-js';
 import type { Conversation, LinkStatus } from 'sotto';
 import { other, title } from '../state/conversations.ts';
 import { links, reach, refreshStatus } from '../state/people.ts';
+import { profile } from '../state/profiles.ts';
 import { peer } from '../state/session.ts';
 import { trouble } from '../words/errors.ts';
 import { PATH_WHY, PATH_WORDS, REACH_WORDS, roundTrip } from '../words/paths.ts';
 import { Dialog } from './dialog.tsx';
 import { GroupDetails } from './group-details.tsx';
 import { Icon } from './icon.tsx';
-import { Avatar, Name } from './name.tsx';
+import { Avatar, Name, Title } from './name.tsx';
 
 const REFRESH = 2000; // round trips change while one looks
 
@@ -22,8 +23,15 @@ export function Details(props: { of: Conversation }) {
       <div class="details-face">
         <Avatar name={title(props.of)} group={props.of.kind === 'group'} size="large" />
         <p class="start-title">
-          <Name of={title(props.of)} />
+          <Title of={props.of} />
         </p>
+        <Show when={props.of.kind === 'direct' && profile(other(props.of))?.status_text}>
+          {(text) => (
+            <p class="quiet">
+              <Name of={text()} />
+            </p>
+          )}
+        </Show>
       </div>
       <Show when={props.of.kind === 'direct'} fallback={<GroupDetails of={props.of} />}>
         <Paths handle={other(props.of)} />

@@ -5,7 +5,7 @@ import { me, peer } from '../state/session.ts';
 import { type Trouble, trouble } from '../words/errors.ts';
 import { REACH_WORDS } from '../words/paths.ts';
 import { Field } from './field.tsx';
-import { Avatar, Name } from './name.tsx';
+import { Avatar, Person } from './name.tsx';
 
 /** Members, name and leaving of a group. */
 export function GroupDetails(props: { of: Conversation }) {
@@ -68,7 +68,7 @@ export function GroupDetails(props: { of: Conversation }) {
           {(member) => (
             <li>
               <Avatar name={member} size="small" />
-              <Name of={member} />
+              <Person of={member} />
               <span class="quiet">{member === me()?.handle ? 'you' : REACH_WORDS[reach(member)]}</span>
             </li>
           )}

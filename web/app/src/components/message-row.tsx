@@ -5,7 +5,7 @@ import { mark } from '../state/receipts.ts';
 import { hue } from '../words/names.ts';
 import { day, sameDay, timeOfDay } from '../words/time.ts';
 import { Marks } from './marks.tsx';
-import { Avatar, Name } from './name.tsx';
+import { Avatar, Name, Person } from './name.tsx';
 import { Start } from './start.tsx';
 
 const TOGETHER = 5 * 60_000; // messages of one person this close are one block
@@ -81,7 +81,7 @@ export function MessageRow(props: Props) {
                 classList={{ hidden: !props.group || props.message.own }}
                 style={{ '--hue': String(hue(props.message.from)) }}
               >
-                <Name of={props.message.own ? 'You' : props.message.from} />
+                <Author of={props.message} />
               </p>
             </Show>
             <div class="body" dir="auto">
@@ -102,11 +102,19 @@ export function MessageRow(props: Props) {
   );
 }
 
+function Author(props: { of: Message }) {
+  return (
+    <Show when={!props.of.own} fallback="You">
+      <Person of={props.of.from} />
+    </Show>
+  );
+}
+
 /** What is told rather than said. */
 function Aside(props: { message: Message }) {
   return (
     <p class="aside">
-      <Name of={props.message.own ? 'You' : props.message.from} />{' '}
+      <Author of={props.message} />{' '}
       <Show
         when={props.message.kind === 'renamed'}
         fallback="sent something that this version of Sotto cannot read. Reload the page to get the newest one."

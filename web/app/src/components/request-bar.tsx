@@ -4,7 +4,7 @@ import { other } from '../state/conversations.ts';
 import { show } from '../state/route.ts';
 import { peer } from '../state/session.ts';
 import { trouble } from '../words/errors.ts';
-import { Name } from './name.tsx';
+import { Person } from './name.tsx';
 
 /** Instead of a composer while a conversation waits to be accepted. */
 export function RequestBar(props: { of: Conversation }) {
@@ -23,7 +23,7 @@ export function RequestBar(props: { of: Conversation }) {
       <p>
         <Show when={props.of.kind === 'direct'} fallback="You were added to this group.">
           <strong>
-            <Name of={other(props.of)} />
+            <Person of={other(props.of)} />
           </strong>{' '}
           wants to chat with you.
         </Show>{' '}

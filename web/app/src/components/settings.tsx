@@ -8,8 +8,8 @@ import { trouble } from '../words/errors.ts';
 import { POLICY_WORDS } from '../words/paths.ts';
 import { Blocked } from './blocked.tsx';
 import { Dialog } from './dialog.tsx';
-import { Avatar, Name } from './name.tsx';
 import { NotYetEncrypted } from './privacy.tsx';
+import { ProfileForm } from './profile.tsx';
 
 const THEMES: [Theme, string][] = [
   ['system', 'System'],
@@ -21,13 +21,7 @@ export function Settings() {
   refreshStatus();
   return (
     <Dialog title="Settings" side>
-      <div class="details-face">
-        <Avatar name={me()?.handle ?? ''} size="large" />
-        <p class="start-title">
-          @<Name of={me()?.handle ?? ''} />
-        </p>
-        <p class="quiet">Tell this to people who want to write to you.</p>
-      </div>
+      <ProfileForm />
       <PresenceChoice />
       <fieldset class="segments">
         <legend>Theme</legend>

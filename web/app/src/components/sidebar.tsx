@@ -1,17 +1,19 @@
 import { createMemo, createSignal, For, Show } from 'solid-js';
-import { chats, loaded, requests, title } from '../state/conversations.ts';
+import { chats, loaded, requests, shownTitle, title } from '../state/conversations.ts';
 import { openPanel } from '../state/route.ts';
 import { me } from '../state/session.ts';
 import { ChatRow } from './chat-row.tsx';
 import { Icon, IconButton } from './icon.tsx';
-import { Avatar, Name } from './name.tsx';
+import { Avatar, Person } from './name.tsx';
 import { PrivacyButton } from './privacy.tsx';
 
 export function Sidebar() {
   const [sought, setSought] = createSignal('');
   const found = createMemo(() => {
     const words = sought().trim().toLowerCase().replace(/^@/, '');
-    return words ? chats().filter((each) => title(each).toLowerCase().includes(words)) : chats();
+    return words
+      ? chats().filter((each) => `${title(each)}\n${shownTitle(each)}`.toLowerCase().includes(words))
+      : chats();
   });
 
   return (
@@ -21,7 +23,7 @@ export function Sidebar() {
         <button type="button" class="me" onClick={() => openPanel('settings')}>
           <Avatar name={me()?.handle ?? ''} />
           <span class="me-name">
-            <Name of={me()?.handle ?? ''} />
+            <Person of={me()?.handle ?? ''} />
             <span class="hidden">, settings</span>
           </span>
         </button>

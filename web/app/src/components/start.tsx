@@ -1,7 +1,7 @@
 import { Show } from 'solid-js';
 import type { Conversation } from 'sotto';
 import { title } from '../state/conversations.ts';
-import { Avatar, Name } from './name.tsx';
+import { Avatar, Title } from './name.tsx';
 import { PrivacyButton } from './privacy.tsx';
 
 /** Above the first message; alone while there is none. */
@@ -10,7 +10,7 @@ export function Start(props: { of: Conversation; alone?: boolean }) {
     <div class="start" classList={{ 'is-alone': props.alone }}>
       <Avatar name={title(props.of)} group={props.of.kind === 'group'} size="large" />
       <p class="start-title">
-        <Name of={title(props.of)} />
+        <Title of={props.of} />
       </p>
       <p class="quiet">
         <Show when={props.of.kind === 'group'} fallback="This is where your chat begins.">

@@ -1,6 +1,7 @@
 // All conversations as the peer tells them, with the last message of each.
 import { createMemo, createSignal } from 'solid-js';
 import type { Conversation, Message, Sotto } from 'sotto';
+import { displayName } from './profiles.ts';
 import { me, peer } from './session.ts';
 
 const [known, setKnown] = createSignal<ReadonlyMap<string, Conversation>>(new Map());
@@ -29,6 +30,9 @@ export const other = (of: Conversation) =>
   of.members.find((handle) => handle !== me()?.handle) ?? me()?.handle ?? '';
 export const title = (of: Conversation) =>
   of.kind === 'direct' ? other(of) : (of.name ?? of.members.join(', '));
+
+/** The same in the words that people chose. */
+export const shownTitle = (of: Conversation) => (of.kind === 'direct' ? displayName(other(of)) : title(of));
 
 export function listenToConversations(sotto: Sotto): void {
   sotto.on('conversation', keep);

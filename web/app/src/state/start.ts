@@ -3,6 +3,7 @@ import { listenToConnection, setSocket } from './connection.ts';
 import { listenToConversations, loadConversations } from './conversations.ts';
 import { listenToGaps } from './gaps.ts';
 import { listenToPeople, refreshStatus } from './people.ts';
+import { listenToProfiles } from './profiles.ts';
 import { listenToReceipts } from './receipts.ts';
 import { open, peer } from './session.ts';
 import { listenToTimelines, reloadTimelines } from './timeline.ts';
@@ -13,6 +14,7 @@ export function start(): Promise<void> {
     listenToTimelines(sotto);
     listenToReceipts(sotto);
     listenToPeople(sotto);
+    listenToProfiles(sotto);
     listenToGaps(sotto);
     listenToConnection(sotto, () => {
       void loadConversations();

@@ -1,23 +1,8 @@
-// Names come from other people. What is invisible or turns the direction of text is taken out, so that no name can
-// look like another one; <bdi> around them does the rest.
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]|\u034f/gu;
-const JOINED_EMOJI = /(?<=\p{Extended_Pictographic}\ufe0f?)\u200d(?=\p{Extended_Pictographic})/gu;
-const KEPT = '\ue000';
-
-export function plain(name: string): string {
-  const safe = name
-    .replaceAll(KEPT, '')
-    .replace(JOINED_EMOJI, KEPT)
-    .replace(INVISIBLE, '')
-    .replaceAll(KEPT, '\u200d')
-    .trim();
-  return safe || 'Nameless';
-}
-
+// Names come from other people, made plain by the peer; <bdi> around them keeps their direction to themselves.
 const graphemes = new Intl.Segmenter();
 
 export function initial(name: string): string {
-  const [first] = graphemes.segment(plain(name));
+  const [first] = graphemes.segment(name);
   return (first?.segment ?? '?').toUpperCase();
 }
 

@@ -12,6 +12,8 @@ import type {
   MessageId,
   OpenOptions,
   PathPolicy,
+  Profile,
+  ProfileChange,
   SignUpOptions,
   SottoEvent,
   Status,
@@ -169,6 +171,16 @@ export class Sotto {
 
   async setPresence(state: 'online' | 'away', text?: string, options?: CallOptions): Promise<void> {
     await this.#call('presence.set', { state, text }, options);
+  }
+
+  /** What an account says of itself; the own one without a handle. What is new since comes as an event. */
+  async profile(handle?: string, options?: CallOptions): Promise<Profile> {
+    return this.#ask<Profile>('profile.get', { handle }, options);
+  }
+
+  /** Changes the own profile. Everybody on the server may see it. */
+  async setProfile(change: ProfileChange, options?: CallOptions): Promise<Profile> {
+    return this.#ask<Profile>('profile.set', { ...change }, options);
   }
 
   async status(options?: CallOptions): Promise<Status> {

@@ -59,6 +59,8 @@ const REPEATABLE = new Set([
   'mark_read',
   'typing',
   'presence.set',
+  'profile.get',
+  'profile.set',
   'path.policy',
 ]);
 
