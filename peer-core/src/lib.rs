@@ -27,8 +27,8 @@ pub use identity::Identity;
 pub use io::{
     Channel, Command, CommandError, CommandId, ConnectionStatus, ConversationStatus, ConversationView, Event,
     GapRange, HttpId, HttpRequest, HttpResponse, Input, LinkCommand, LinkEvent, LinkPath, LinkStatus, LoadId,
-    MessageBody, MessageView, Moment, Notification, Output, PathPolicy, PathState, ProfileChange,
-    ProfileView, Query, ReceiptState, Reply, Row, Snapshot, Socket, SocketCommand, SocketEvent, Status,
-    Table, TimelineDiff, TransportState, WriteSet, WriteToken,
+    MessageBody, MessageState, MessageView, Missing, Moment, Notification, Output, PathPolicy, PathState,
+    ProfileChange, ProfileView, Query, Reached, ReceiptState, Reply, Row, Snapshot, Socket, SocketCommand,
+    SocketEvent, Status, Table, TimelineDiff, TransportState, WriteSet, WriteToken,
 };
 pub use peer::{Config, Peer, RestoreError};

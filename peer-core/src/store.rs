@@ -16,6 +16,7 @@ use sotto_protocol::{
 };
 
 use crate::content::Content;
+use crate::conversation::GapRecord;
 use crate::io::{
     ConversationView, Event, GapRange, MessageView, Notification, PathPolicy, Query, ReceiptState, Row, Table,
 };
@@ -190,6 +191,14 @@ pub(crate) struct ConversationRecord {
     #[n(28)]
     #[cbor(default)]
     pub held: Vec<Hash>,
+    /// What cannot be had.
+    #[n(29)]
+    #[cbor(default)]
+    pub gaps: Vec<GapRecord>,
+    /// By member that joined later: the last own message that was logged before.
+    #[n(30)]
+    #[cbor(default)]
+    pub joined: BTreeMap<AccountId, Seq>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

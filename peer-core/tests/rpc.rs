@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sotto_peer_core::rpc::{Params, RpcError, command, view};
 use sotto_peer_core::{
-    CommandError, ConversationView, Event, GapRange, LinkPath, MessageBody, MessageView, Notification,
-    ProfileView, ReceiptState, Reply, Socket, TimelineDiff,
+    CommandError, ConversationView, Event, GapRange, LinkPath, MessageBody, MessageState, MessageView,
+    Missing, Notification, ProfileView, Reached, ReceiptState, Reply, Socket, TimelineDiff,
 };
 use sotto_protocol::presence::PresenceState;
 use sotto_protocol::rest::Profile;
@@ -42,6 +42,8 @@ fn hello() -> MessageView {
         sent_at: UnixMillis(1_795_500_000_000),
         position: Some(Position(42)),
         own: false,
+        state: None,
+        missing: Vec::new(),
     }
 }
 
@@ -80,6 +82,8 @@ fn every_notification_of_the_document_looks_as_it_says() {
     let alice = || "alice".parse().unwrap();
     let (conversation, device) = (conversation(), DeviceId([0x8e; 16]));
     let moved = TimelineDiff::Move { id: message(17), after: None, position: Some(Position(42)) };
+    let state = MessageState { reached: Reached::Delivered, members: 1, delivered: 1, read: 0 };
+    let further = TimelineDiff::State { from: message(17), to: message(25), state };
     let range = GapRange::Positions(Position(1), Position(900));
     let rtt = Some(Duration::from_micros(912));
     let last_seen = Some(UnixMillis(1_795_500_000_000));
@@ -89,7 +93,7 @@ fn every_notification_of_the_document_looks_as_it_says() {
         (1, Event::Conversation(request())),
         (2, Event::Message(hello())),
         (3, Event::Receipt { id: message(17), device, state: ReceiptState::Delivered }),
-        (0, Event::Timeline { conversation, diffs: vec![moved] }),
+        (0, Event::Timeline { conversation, diffs: vec![moved, further] }),
         (0, Event::Presence { handle: alice(), state: PresenceState::Offline, text: None, last_seen }),
         (0, Event::Profile(profile())),
         (0, Event::Typing { conversation, handle: alice(), on: true }),
@@ -119,6 +123,14 @@ fn results_have_the_shapes_of_the_document() {
     assert!(document().contains(shown), "the message that is compared is the document's");
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&history["messages"][0]), names(&serde_json::from_str(shown).unwrap()));
+    let state = MessageState { reached: Reached::Sent, members: 4, delivered: 3, read: 1 };
+    let missing = vec![Missing { range: GapRange::Positions(Position(1), Position(9)), why: "w".into() }];
+    let own = view::message(&MessageView { own: true, state: Some(state), missing, ..hello() });
+    let counts = r#""own":true,"state":"sent","receipts":{"members":4,"delivered":3,"read":1}"#;
+    assert!(document().contains(counts), "the counts that are compared are the document's");
+    assert_eq!(own["state"], "sent");
+    assert_eq!(own["receipts"], json!({ "members": 4, "delivered": 3, "read": 1 }));
+    assert_eq!(own["missing"], json!([{ "from": 1, "to": 9, "why": "w" }]));
     let said = view::reply(&Reply::Profile(profile()));
     assert_eq!(said, json!({ "handle": "alice", "display_name": "Alice Liddell" }));
     let conversations = view::reply(&Reply::Conversations(vec![request()]));

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use sotto_peer_core::{Command, CommandError, PathPolicy, ProfileChange, Reply};
+use sotto_peer_core::{Command, CommandError, MessageBody, PathPolicy, ProfileChange, Reached, Reply};
 use sotto_protocol::keys::base64url;
+use sotto_protocol::presence::PresenceState;
 use sotto_protocol::rest::Profile;
 use sotto_protocol::{ConversationId, Handle, limits};
 use sotto_tests::sim::{Allowed, Faults, World};
@@ -283,6 +284,13 @@ fn what_nobody_can_supply_becomes_a_gap_and_holds_nothing_up() {
         assert_eq!(world.texts(index, conversation), ["hello", "kept"], "peer {index}");
         assert_eq!(world.gaps(index), 1, "peer {index}");
     }
+    // It stands where it would be, and is there after a restart.
+    world.crash(0);
+    world.run(Duration::from_secs(10));
+    for index in 0..2 {
+        let missing = world.history(index, conversation).into_iter().map(|view| view.missing.len());
+        assert_eq!(missing.collect::<Vec<_>>(), [0, 0, 1], "peer {index}: the name, a message, the gap");
+    }
 }
 
 #[test]
@@ -455,4 +463,86 @@ fn no_more_pictures_are_kept_than_a_start_can_read() {
     let kept =
         (1..peers).filter(|index| profile_of(&mut world, 0, Some(*index)).unwrap().avatar.is_some()).count();
     assert_eq!(kept, 4 * 1024 * 1024 / limits::MAX_AVATAR_BYTES);
+}
+
+/// How far peer 0's last message got: in a word, and who of how many has it and has read it.
+fn last_state(world: &mut World, conversation: ConversationId) -> (Reached, [u16; 3]) {
+    let state = world.history(0, conversation).pop().unwrap().state.unwrap();
+    (state.reached, [state.members, state.delivered, state.read])
+}
+
+fn read_all(world: &mut World, index: usize, conversation: ConversationId) {
+    let id = world.history(index, conversation).pop().unwrap().id;
+    world.run_command(index, Command::MarkRead { conversation, id });
+    world.run(Duration::from_secs(5));
+}
+
+#[test]
+fn history_says_how_far_each_message_got_across_restarts_and_newcomers() {
+    let mut world = World::new(34, 4);
+    world.is_partial();
+    let create = Command::GroupCreate { name: "all".into(), members: vec![handle(1), handle(2)] };
+    let Reply::Conversation(conversation) = world.run_command(0, create) else { panic!() };
+    world.send(0, conversation, "hello");
+    world.run(Duration::from_secs(5));
+    for index in [1, 2] {
+        world.run_command(index, Command::Accept { conversation });
+    }
+    world.run(Duration::from_secs(5));
+    assert_eq!(last_state(&mut world, conversation), (Reached::Delivered, [2, 2, 0]));
+
+    world.send_away(2);
+    world.run(Duration::from_secs(20));
+    world.crash_relay_for(Duration::from_secs(30));
+    world.set_cut(0, 1, true);
+    world.run(Duration::from_secs(1));
+    world.send(0, conversation, "further");
+    assert_eq!(last_state(&mut world, conversation), (Reached::Waiting, [2, 0, 0]));
+    world.set_cut(0, 1, false);
+    world.run(Duration::from_secs(60));
+    assert_eq!(last_state(&mut world, conversation), (Reached::Sent, [2, 1, 0]));
+    read_all(&mut world, 1, conversation);
+    assert_eq!(last_state(&mut world, conversation), (Reached::Sent, [2, 1, 1]));
+    world.crash(0);
+    world.run(Duration::from_secs(10));
+    assert_eq!(last_state(&mut world, conversation), (Reached::Sent, [2, 1, 1]), "it is kept");
+    world.wake(2);
+    world.run(Duration::from_secs(10));
+    assert_eq!(last_state(&mut world, conversation), (Reached::Delivered, [2, 2, 1]));
+    read_all(&mut world, 2, conversation);
+    assert_eq!(last_state(&mut world, conversation), (Reached::Read, [2, 2, 2]));
+
+    world.run_command(0, Command::GroupAdd { conversation, handle: handle(3) });
+    world.run(Duration::from_secs(5));
+    // The name is said again for whoever is new.
+    world.crash(0);
+    world.run(Duration::from_secs(10));
+    let texts = world.history(0, conversation);
+    let before =
+        texts.iter().rfind(|view| matches!(&view.body, MessageBody::Text(text) if text == "further"));
+    let state = before.unwrap().state.unwrap();
+    assert_eq!((state.reached, state.members), (Reached::Read, 2), "who joins later does not count");
+    world.run_command(3, Command::Accept { conversation });
+    world.send(0, conversation, "welcome");
+    world.run(Duration::from_secs(5));
+    assert_eq!(last_state(&mut world, conversation), (Reached::Delivered, [3, 3, 0]));
+    world.run_command(3, Command::GroupLeave { conversation });
+    world.run(Duration::from_secs(5));
+    assert_eq!(last_state(&mut world, conversation), (Reached::Delivered, [2, 2, 0]));
+}
+
+#[test]
+fn the_presence_that_was_chosen_outlives_a_restart() {
+    let mut world = World::new(35, 2);
+    begin(&mut world);
+    let chosen = |world: &mut World| match world.run_command(0, Command::Status) {
+        Reply::Status(status) => status.presence,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(chosen(&mut world), (PresenceState::Online, None));
+    let text = Some("lunch".to_owned());
+    world.run_command(0, Command::PresenceSet { state: PresenceState::Away, text: text.clone() });
+    world.crash(0);
+    world.run(Duration::from_secs(10));
+    assert_eq!(chosen(&mut world), (PresenceState::Away, text));
 }

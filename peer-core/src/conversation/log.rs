@@ -10,7 +10,7 @@ use sotto_protocol::{DeviceId, Hash, LogEpoch, Position, Seq, limits};
 use super::timeline::DisplayKey;
 use super::{Conversation, Ctx, Stage, TailMessage};
 use crate::effects::Gated;
-use crate::io::{Event, GapRange, LoadId, Row, Table};
+use crate::io::{GapRange, LoadId, Row, Table};
 use crate::peer::relay_out::RelayOut;
 use crate::store::{Consent, ConversationRecord, MessageRecord, history_range, message_key};
 use crate::timers::Timer;
@@ -241,11 +241,8 @@ impl Conversation {
         if floor <= from {
             return;
         }
-        ctx.fx.notify(Event::Gap {
-            conversation: self.id,
-            range: GapRange::Positions(from, floor.previous()),
-            why: "the server no longer keeps these messages".into(),
-        });
+        let range = GapRange::Positions(from, floor.previous());
+        self.note_gap(ctx, range, "the server no longer keeps these messages");
         self.read_up_to(ctx, floor.previous(), None);
         self.arm_append_for_others(ctx);
     }
@@ -383,6 +380,9 @@ impl Conversation {
     }
 
     fn unlog_author(&mut self, ctx: &mut Ctx, (device, seq): (DeviceId, Seq)) {
+        if device == ctx.me.device {
+            self.note_states(seq, self.own.last);
+        }
         if let Some(author) = self.authors.get_mut(&device) {
             author.logged = author.logged.min(seq.previous());
             self.touch_author(ctx.fx, device);
@@ -396,7 +396,9 @@ impl Conversation {
         if changed {
             self.refused.clear();
         }
+        let before = self.membership.members.keys().copied().collect();
         self.membership = membership;
+        self.note_joined(&before, ctx.me);
         self.creation = None;
         self.member = self.membership.members.contains_key(&ctx.me.account);
         if self.member {

@@ -7,7 +7,7 @@ use sotto_protocol::{DeviceId, Seq, limits};
 
 use super::{Author, Conversation, Ctx};
 use crate::effects::id_in;
-use crate::io::{Event, GapRange};
+use crate::io::GapRange;
 use crate::sequence::SeqSet;
 use crate::timers::Timer;
 
@@ -97,11 +97,9 @@ impl Conversation {
         author.gaps.insert_range(from, to);
         author.gaps.keep_last(MAX_GAPS);
         author.opened = to;
-        ctx.fx.notify(Event::Gap {
-            conversation: self.id,
-            range: GapRange::Messages(id_in(self.id, (device, from)), id_in(self.id, (device, to))),
-            why: "nobody who is reachable has these messages; they will be shown if they turn up".into(),
-        });
+        let range = GapRange::Messages(id_in(self.id, (device, from)), id_in(self.id, (device, to)));
+        let why = "nobody who is reachable has these messages; they will be shown if they turn up";
+        self.note_gap(ctx, range, why);
         self.touch_author(ctx.fx, device);
         self.advance(ctx, device);
     }

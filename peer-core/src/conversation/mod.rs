@@ -2,16 +2,20 @@
 //!
 //! - [`receive`]: frames from links and entries of the log → opened in each author's order → shown after their deps.
 //! - [`missing`]: what is missing before what is held: asked for, and shown as a gap in the end.
+//! - [`gaps`]: gaps and where they stand; [`states`]: how far own messages got.
 //! - [`own`]: one's own messages: numbered, sealed, signed; then to the relay's log and over links.
 //! - [`log`]: how far the relay's log is read, and its rollbacks.
 //! - [`timeline`]: the display order and its diffs.
 
+mod gaps;
 pub(crate) mod log;
 mod missing;
 mod own;
+pub(crate) use gaps::GapRecord;
 pub(crate) use receive::EntryOutcome;
 mod receipts;
 mod receive;
+mod states;
 pub(crate) mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,6 +163,7 @@ pub(crate) struct Conversation {
     pub members_news: bool,
     pub log: LogState,
     pub authors: BTreeMap<DeviceId, Author>,
+    gaps: Vec<GapRecord>,
     pub tail: BTreeMap<(DeviceId, Seq), TailMessage>,
     /// Shown messages without a position, in display order.
     pub unlogged: BTreeSet<DisplayKey>,
@@ -168,6 +173,10 @@ pub(crate) struct Conversation {
     timeline: Timeline,
     /// By member device: how far it has the own messages.
     pub receipts: BTreeMap<DeviceId, ReceiptRecord>,
+    /// By member that joined later: the last own message that was logged before.
+    joined: BTreeMap<AccountId, Seq>,
+    /// Own messages whose states are to be told anew.
+    states_due: Option<(Seq, Seq)>,
     /// How far the user has read, by author.
     read: BTreeMap<DeviceId, Seq>,
     unread: u64,
@@ -209,6 +218,9 @@ impl Conversation {
             members_news: false,
             log: LogState::default(),
             authors: BTreeMap::new(),
+            gaps: Vec::new(),
+            joined: BTreeMap::new(),
+            states_due: None,
             tail: BTreeMap::new(),
             unlogged: BTreeSet::new(),
             heads: BTreeMap::new(),
@@ -256,6 +268,9 @@ impl Conversation {
             members_news: false,
             log,
             authors: BTreeMap::new(),
+            gaps: record.gaps,
+            joined: record.joined,
+            states_due: None,
             tail: BTreeMap::new(),
             unlogged: BTreeSet::new(),
             heads: record.heads,
@@ -404,6 +419,8 @@ impl Conversation {
             announced: self.announced,
             anchors: self.timeline.anchors(self.log.position),
             held: self.log.held.iter().copied().collect(),
+            gaps: self.gaps.clone(),
+            joined: self.joined.clone(),
         };
         ctx.fx.put(Table::Conversation, self.id.0.to_vec(), cbor::encode(&record));
         for device in std::mem::take(&mut self.dirty_authors) {
@@ -432,10 +449,11 @@ impl Conversation {
     }
 
     /// Hands the timeline's diffs of this turn to the user.
-    pub fn emit_diffs(&mut self, fx: &mut Effects) {
+    pub fn emit_diffs(&mut self, ctx: &mut Ctx) {
+        self.settle_states(ctx);
         let diffs = self.timeline.take_diffs();
         if !diffs.is_empty() && self.announced {
-            fx.mention(Event::Timeline { conversation: self.id, diffs });
+            ctx.fx.mention(Event::Timeline { conversation: self.id, diffs });
         }
     }
 
@@ -456,7 +474,11 @@ impl Conversation {
 
     /// Tells the user of members who came or went.
     pub fn announce_members(&mut self, ctx: &mut Ctx) {
-        if !std::mem::take(&mut self.members_news) || !self.announced {
+        if !std::mem::take(&mut self.members_news) {
+            return;
+        }
+        self.note_states(Seq(1), self.own.last);
+        if !self.announced {
             return;
         }
         let view = self.view(ctx.me, ctx.people);
@@ -524,6 +546,8 @@ impl Conversation {
             sent_at: content.map_or(UnixMillis(0), |content| content.sent_at),
             position,
             own: account == me.account,
+            state: (device == me.device).then(|| self.own_reach(me, people).state(seq)),
+            missing: self.missing_before((device, seq)),
         })
     }
 

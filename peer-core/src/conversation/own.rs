@@ -460,9 +460,10 @@ impl Conversation {
         if let Some(author) = self.authors.get_mut(&id.0)
             && author.logged < id.1
         {
-            author.logged = id.1;
+            let before = std::mem::replace(&mut author.logged, id.1);
             self.touch_author(ctx.fx, id.0);
             if own {
+                self.note_states(before.next(), id.1);
                 self.owe_receipt_event(ctx.fx, id.0, ReceiptState::Logged, id.1);
             }
         }
@@ -477,6 +478,9 @@ impl Conversation {
         self.unlogged.remove(&old);
         if message.is_listed() {
             self.timeline.rekey(id_in(self.id, id), old, DisplayKey::Logged(position));
+            if self.place_gaps(id, Some(position)) {
+                self.tell_missing(id);
+            }
         }
         ctx.fx.delete(Table::Tail, message_key(self.id, id.0, id.1));
         self.write_history(ctx, id, message, position);

@@ -85,12 +85,13 @@ impl Conversation {
         if *known >= seq {
             return;
         }
-        *known = seq;
+        let before = std::mem::replace(known, seq);
         if state == ReceiptState::Read {
             record.delivered = record.delivered.max(seq);
         }
         let record = *record;
         fx.put(Table::Receipt, author_key(self.id, from), cbor::encode(&record));
+        self.note_states(before.next(), seq);
         self.owe_receipt_event(fx, from, state, seq);
     }
 

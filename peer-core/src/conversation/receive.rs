@@ -194,7 +194,9 @@ impl Conversation {
             return self.distrust(ctx, position, advice);
         }
         if claims.epoch == self.membership.epoch.next() {
+            let before = self.membership.members.keys().copied().collect();
             let _ = self.membership.apply(&claims, position);
+            self.note_joined(&before, ctx.me);
             self.member = self.membership.members.contains_key(&ctx.me.account);
             self.members_news = true;
         }
@@ -225,11 +227,7 @@ impl Conversation {
 
     /// Reads on after an entry that cannot be read, and says so.
     fn pass_over(&mut self, ctx: &mut Ctx, position: Position, why: &str) -> EntryOutcome {
-        ctx.fx.notify(Event::Gap {
-            conversation: self.id,
-            range: GapRange::Positions(position, position),
-            why: why.into(),
-        });
+        self.note_gap(ctx, GapRange::Positions(position, position), why);
         self.read_up_to(ctx, position, None);
         EntryOutcome::Read
     }
@@ -390,6 +388,9 @@ impl Conversation {
             self.learn(ctx, id.0, content);
         }
         let key = position.map_or(DisplayKey::Unlogged(depth, id.0, id.1), DisplayKey::Logged);
+        if content.as_ref().is_none_or(|content| content.body.is_shown()) {
+            self.place_gaps(id, position);
+        }
         if let Some(view) = self.message_view(id, content.as_ref(), position, ctx.me, ctx.people) {
             if !view.own {
                 self.unread += 1;
@@ -459,6 +460,7 @@ impl Conversation {
         let Some(author) = self.authors.get_mut(&id.0) else { return };
         author.gaps.remove(id.1);
         let shown = id.1 <= author.shown;
+        self.close_gaps(id);
         let message = TailMessage {
             frame: Some(frame),
             content: None,

@@ -52,6 +52,11 @@ impl Timeline {
         self.diffs.push(TimelineDiff::Move { id, after, position });
     }
 
+    /// What else changed in the list.
+    pub fn tell(&mut self, diffs: impl IntoIterator<Item = TimelineDiff>) {
+        self.diffs.extend(diffs);
+    }
+
     /// A message says something else now.
     pub fn replace(&mut self, view: MessageView) {
         self.diffs.push(TimelineDiff::Replace { item: view });

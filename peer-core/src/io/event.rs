@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 use sotto_protocol::presence::PresenceState;
 use sotto_protocol::{ConversationId, DeviceId, Handle, MessageId, Position, UnixMillis};
 
-use super::{ConversationView, LinkPath, MessageView, ProfileView, Socket};
+use super::{ConversationView, LinkPath, MessageState, MessageView, Missing, ProfileView, Socket};
 
 /// A notification with its number; the numbers of a profile have no holes and are never used again.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +152,22 @@ pub enum TimelineDiff {
         after: Option<MessageId>,
         /// Its position in the log, known now.
         position: Option<Position>,
+    },
+    /// Messages of this device got further (or, with a log that was rolled back, less far).
+    State {
+        /// The first of them.
+        from: MessageId,
+        /// The last.
+        to: MessageId,
+        /// How far all of them got.
+        state: MessageState,
+    },
+    /// What is missing right before a message is this now.
+    Missing {
+        /// The message.
+        id: MessageId,
+        /// All that is.
+        missing: Vec<Missing>,
     },
     /// A message's content is another now (the log holds another than a peer sent).
     Replace {

@@ -27,8 +27,8 @@ pub use link::{Channel, LinkCommand, LinkEvent, LinkPath, PathState, TransportSt
 pub use network::{HttpRequest, HttpResponse, Socket, SocketCommand, SocketEvent};
 pub use store::{Query, Row, Snapshot, Table, WriteSet};
 pub use view::{
-    ConnectionStatus, ConversationStatus, ConversationView, LinkStatus, MessageBody, MessageView,
-    ProfileView, Status,
+    ConnectionStatus, ConversationStatus, ConversationView, LinkStatus, MessageBody, MessageState,
+    MessageView, Missing, ProfileView, Reached, Status,
 };
 
 /// The time, twice: for measuring and for labels.

@@ -9,7 +9,7 @@ use sotto_protocol::{
     UnixMillis,
 };
 
-use super::{LinkPath, PathPolicy, PathState};
+use super::{GapRange, LinkPath, PathPolicy, PathState};
 
 /// A message as shown.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -33,6 +33,61 @@ pub struct MessageView {
     /// Whether this account wrote it.
     #[n(5)]
     pub own: bool,
+    /// How far it got, if this device wrote it.
+    #[n(6)]
+    pub state: Option<MessageState>,
+    /// What cannot be had and would stand right before it.
+    #[n(7)]
+    #[cbor(default)]
+    pub missing: Vec<Missing>,
+}
+
+/// How far an own message got, among the other members as they are now; who joined later does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct MessageState {
+    /// In one word.
+    #[n(0)]
+    pub reached: Reached,
+    /// The other members that it is for.
+    #[n(1)]
+    pub members: u16,
+    /// Of these: who has it, on a device at least.
+    #[n(2)]
+    pub delivered: u16,
+    /// Of these: who has read it.
+    #[n(3)]
+    pub read: u16,
+}
+
+/// How far a message got, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Reached {
+    /// It is here only.
+    #[n(0)]
+    Waiting,
+    /// The relay has it, or a member.
+    #[n(1)]
+    Sent,
+    /// Every other member has it.
+    #[n(2)]
+    Delivered,
+    /// Every other member has read it.
+    #[n(3)]
+    Read,
+}
+
+/// What cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Missing {
+    /// Which messages.
+    #[n(0)]
+    pub range: GapRange,
+    /// Why, for people.
+    #[n(1)]
+    pub why: String,
 }
 
 /// What a message says.

@@ -321,7 +321,7 @@ impl Peer {
         for conversation in conversations.values_mut() {
             conversation.announce_members(&mut ctx);
             conversation.save(&mut ctx);
-            conversation.emit_diffs(ctx.fx);
+            conversation.emit_diffs(&mut ctx);
             conversation.arm_cursor(&mut ctx);
             acks.extend(conversation.take_acks(ctx.me));
         }

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use sotto_protocol::presence::PresenceState;
 
 use crate::io::{
-    ConnectionStatus, ConversationView, Event, GapRange, LinkPath, LinkStatus, MessageBody, MessageView,
-    Notification, PathPolicy, ProfileView, ReceiptState, Reply, Socket, Status, TimelineDiff,
+    ConnectionStatus, ConversationView, Event, GapRange, LinkPath, LinkStatus, MessageBody, MessageState,
+    MessageView, Missing, Notification, PathPolicy, ProfileView, Reached, ReceiptState, Reply, Socket,
+    Status, TimelineDiff,
 };
 
 /// The result of a command.
@@ -63,11 +64,9 @@ fn event(event: &Event) -> (&'static str, Value) {
             ("path", params)
         }
         Event::Gap { conversation, range, why } => {
-            let (from, to) = match range {
-                GapRange::Positions(from, to) => (json!(from), json!(to)),
-                GapRange::Messages(from, to) => (json!(from), json!(to)),
-            };
-            ("gap", json!({ "conversation": conversation, "from": from, "to": to, "why": why }))
+            let mut params = gap(range, why);
+            set(&mut params, "conversation", Some(conversation));
+            ("gap", params)
         }
         Event::Renumbered { from, to } => ("renumbered", json!({ "from": from, "to": to })),
         Event::Connection { socket: of, up, why } => {
@@ -76,6 +75,27 @@ fn event(event: &Event) -> (&'static str, Value) {
             ("connection", params)
         }
         Event::Alarm { about, advice } => ("alarm", json!({ "about": about, "advice": advice })),
+    }
+}
+
+fn gap(range: &GapRange, why: &str) -> Value {
+    let (from, to) = match range {
+        GapRange::Positions(from, to) => (json!(from), json!(to)),
+        GapRange::Messages(from, to) => (json!(from), json!(to)),
+    };
+    json!({ "from": from, "to": to, "why": why })
+}
+
+fn missing(missing: &[Missing]) -> Vec<Value> {
+    missing.iter().map(|missing| gap(&missing.range, &missing.why)).collect()
+}
+
+fn set_state(value: &mut Value, state: &MessageState) {
+    set(value, "state", Some(&reached(state.reached)));
+    let MessageState { members, delivered, read, .. } = state;
+    if *members > 1 {
+        let receipts = json!({ "members": members, "delivered": delivered, "read": read });
+        set(value, "receipts", Some(&receipts));
     }
 }
 
@@ -114,6 +134,12 @@ pub fn message(view: &MessageView) -> Value {
     if let MessageBody::Renamed(name) = &view.body {
         set(&mut value, "name", Some(name));
     }
+    if let Some(state) = &view.state {
+        set_state(&mut value, state);
+    }
+    if !view.missing.is_empty() {
+        set(&mut value, "missing", Some(&missing(&view.missing)));
+    }
     value
 }
 
@@ -126,6 +152,14 @@ fn diff(diff: &TimelineDiff) -> Value {
             let mut value = json!({ "op": "move", "id": id, "after": after });
             set(&mut value, "position", position.as_ref());
             value
+        }
+        TimelineDiff::State { from, to, state } => {
+            let mut value = json!({ "op": "state", "from": from, "to": to });
+            set_state(&mut value, state);
+            value
+        }
+        TimelineDiff::Missing { id, missing: of } => {
+            json!({ "op": "missing", "id": id, "missing": missing(of) })
         }
         TimelineDiff::Replace { item } => json!({ "op": "replace", "item": message(item) }),
         TimelineDiff::Remove { id } => json!({ "op": "remove", "id": id }),
@@ -195,6 +229,16 @@ pub fn path(path: LinkPath) -> &'static str {
         LinkPath::Turn => "turn",
         LinkPath::Relay => "relay",
         LinkPath::None => "none",
+    }
+}
+
+/// How far a message got, in a word.
+pub fn reached(reached: Reached) -> &'static str {
+    match reached {
+        Reached::Waiting => "waiting",
+        Reached::Sent => "sent",
+        Reached::Delivered => "delivered",
+        Reached::Read => "read",
     }
 }
 

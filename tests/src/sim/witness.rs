@@ -86,6 +86,17 @@ impl Witness {
                 let at = after.map_or(0, |after| find(list, after) + 1);
                 list.insert(at, view);
             }
+            TimelineDiff::State { from, to, state } => {
+                let device = from.device;
+                let own = list.iter_mut().filter(|view| view.id.device == device);
+                for view in own.filter(|view| (from.seq..=to.seq).contains(&view.id.seq)) {
+                    view.state = Some(state);
+                }
+            }
+            TimelineDiff::Missing { id, missing } => {
+                let at = find(list, id);
+                list[at].missing = missing;
+            }
             TimelineDiff::Replace { item } => {
                 let at = find(list, item.id);
                 let old = std::mem::replace(&mut list[at], item);

@@ -38,6 +38,32 @@ export interface Message {
   own: boolean;
   /** The place in the relay's log, from 1; absent while the message is not in it. */
   position?: number;
+  /** How far it got, if this device wrote it. */
+  state?: MessageState;
+  /** Counts, of more than one other member. */
+  receipts?: ReceiptCounts;
+  /** What cannot be had and would stand right before it. */
+  missing?: Gap[];
+}
+
+/**
+ * `waiting`: it is here only; `sent`: the relay has it, or a member; `delivered`, `read`: every other member has it, on a
+ * device at least, or has read it.
+ */
+export type MessageState = 'waiting' | 'sent' | 'delivered' | 'read';
+
+/** Of the other members, without who joined later. */
+export interface ReceiptCounts {
+  members: number;
+  delivered: number;
+  read: number;
+}
+
+/** Messages that cannot be had: two positions, or two ids of one device; both ends included. */
+export interface Gap {
+  from: number | MessageId;
+  to: number | MessageId;
+  why: string;
 }
 
 /** A conversation as listed. */
@@ -69,7 +95,10 @@ export type TimelineDiff =
   | { op: 'insert'; item: Message; after: MessageId | null }
   | { op: 'move'; id: MessageId; after: MessageId | null; position?: number }
   | { op: 'replace'; item: Message }
-  | { op: 'remove'; id: MessageId };
+  | { op: 'remove'; id: MessageId }
+  /** Of all messages of this device in this range, both ends included; it stands for what they had. */
+  | { op: 'state'; from: MessageId; to: MessageId; state: MessageState; receipts?: ReceiptCounts }
+  | { op: 'missing'; id: MessageId; missing: Gap[] };
 
 /** `direct`: from device to device; `turn`: through a TURN server; `relay`: no link, through the log; `none`: not at all. */
 export type Path = 'direct' | 'turn' | 'relay' | 'none';
@@ -150,8 +179,8 @@ export interface Events {
   typing: { conversation: ConversationId; handle: Handle; on: boolean };
   /** A device is reached another way now. */
   path: { handle: Handle; device: DeviceId; path: Path; rtt_ms: number | null };
-  /** Messages that cannot be had: two positions, or two ids of one device; both ends included. */
-  gap: { conversation: ConversationId; from: number | MessageId; to: number | MessageId; why: string };
+  /** Messages cannot be had. `missing` of a message says where they would stand. */
+  gap: Gap & { conversation: ConversationId };
   /** An own message has another id now. */
   renumbered: { from: MessageId; to: MessageId };
   /** `server` (signaling) or `relay` is reached, or not. */

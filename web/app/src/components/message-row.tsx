@@ -1,7 +1,5 @@
 import { For, Show } from 'solid-js';
 import type { Conversation, Message } from 'sotto';
-import { gapsBetween } from '../state/gaps.ts';
-import { mark } from '../state/receipts.ts';
 import { hue } from '../words/names.ts';
 import { day, sameDay, timeOfDay } from '../words/time.ts';
 import { Marks } from './marks.tsx';
@@ -30,7 +28,7 @@ const sameBlock = (a: Message | undefined, b: Message | undefined) =>
   sameDay(a.sent_at, b.sent_at);
 
 export function MessageRow(props: Props) {
-  const gaps = () => gapsBetween(props.before, props.message);
+  const gaps = () => props.message.missing ?? [];
   const newDay = () => !props.before || !sameDay(props.before.sent_at, props.message.sent_at);
   const joinsBefore = () =>
     sameBlock(props.before, props.message) && !props.firstUnread && gaps().length === 0;
@@ -39,7 +37,7 @@ export function MessageRow(props: Props) {
   const toldBelow = () => {
     const { message, after } = props;
     const sameTime = after && joinsAfter() && timeOfDay(message.sent_at) === timeOfDay(after.sent_at);
-    return sameTime && (!message.own || mark(message) === mark(after));
+    return sameTime && message.state === after.state;
   };
   return (
     <li ref={props.ref} class="row" classList={{ 'is-block-start': !joinsBefore() }}>

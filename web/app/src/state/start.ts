@@ -1,10 +1,8 @@
 // Opens the peer and lets each part of the state listen to it.
 import { listenToConnection, setSocket } from './connection.ts';
 import { listenToConversations, loadConversations } from './conversations.ts';
-import { listenToGaps } from './gaps.ts';
 import { listenToPeople, refreshStatus } from './people.ts';
 import { listenToProfiles } from './profiles.ts';
-import { listenToReceipts } from './receipts.ts';
 import { open, peer } from './session.ts';
 import { listenToTimelines, reloadTimelines } from './timeline.ts';
 
@@ -12,10 +10,8 @@ export function start(): Promise<void> {
   return open((sotto) => {
     listenToConversations(sotto);
     listenToTimelines(sotto);
-    listenToReceipts(sotto);
     listenToPeople(sotto);
     listenToProfiles(sotto);
-    listenToGaps(sotto);
     listenToConnection(sotto, () => {
       void loadConversations();
       reloadTimelines();
