@@ -20,12 +20,12 @@ export function Composer(props: { conversation: string; onSent: () => void }) {
   };
   const sendable = () => text().trim() !== '' && !over();
 
-  const fit = () => {
+  const grow = () => {
     area.style.height = 'auto';
     area.style.height = `${Math.min(area.scrollHeight, innerHeight * 0.4)}px`;
   };
   onMount(() => {
-    fit();
+    grow();
     if (matchMedia('(pointer: fine)').matches) area.focus();
   });
 
@@ -42,7 +42,7 @@ export function Composer(props: { conversation: string; onSent: () => void }) {
     setText(value);
     keepDraft(props.conversation, value);
     setWrong('');
-    fit();
+    grow();
   };
 
   const send = async () => {

@@ -12,7 +12,7 @@ const NEAR = 40; // rows from the top at which older ones are asked for, so that
 
 /** What was said. Only rows near the view are in the document. */
 export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd: number }) {
-  const { messages, complete, firstUnread, loaded, loadOlder } = props.timeline;
+  const { messages, complete, firstUnread, loaded, loadOlder, wrong, retry } = props.timeline;
   const ids = createMemo(() => messages().map((message) => message.id));
   const index = createMemo(() => new Map(ids().map((id, at) => [id, at])));
   const [away, setAway] = createSignal(false);
@@ -61,6 +61,18 @@ export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd
       <section ref={view} class="messages-view" aria-label="Messages" tabindex="0">
         <Show when={loaded() && complete() && messages().length === 0}>
           <Start of={props.of} alone />
+        </Show>
+        <Show when={wrong()}>
+          {(why) => (
+            <div class="messages-wrong" role="alert">
+              <p>
+                <strong>{loaded() ? 'Older messages' : 'The messages'} could not be read.</strong> {why()}
+              </p>
+              <button type="button" class="button" onClick={retry}>
+                Try again
+              </button>
+            </div>
+          )}
         </Show>
         <div ref={canvas} class="messages-canvas">
           <ol ref={list} class="messages-list">

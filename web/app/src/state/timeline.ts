@@ -2,6 +2,8 @@
 // grows backwards as the reader scrolls up.
 import { createSignal } from 'solid-js';
 import type { Message, Sotto, TimelineDiff } from 'sotto';
+import { trouble } from '../words/errors.ts';
+import { applied } from './diffs.ts';
 import { peer } from './session.ts';
 
 const PAGE = 100;
@@ -13,6 +15,9 @@ export interface Timeline {
   /** The first message is the first there is. */
   complete: () => boolean;
   loaded: () => boolean;
+  /** Why messages could not be read; empty if they could. */
+  wrong: () => string;
+  retry: () => void;
   /** The message above which what was new begins. */
   firstUnread: () => string | undefined;
   loadOlder: () => void;
@@ -37,22 +42,40 @@ export function openTimeline(conversation: string, unread: number): Timeline {
   const [messages, setMessages] = createSignal<readonly Message[]>([]);
   const [complete, setComplete] = createSignal(false);
   const [loaded, setLoaded] = createSignal(false);
+  const [wrong, setWrong] = createSignal('');
   const [firstUnread, setFirstUnread] = createSignal<string>();
   let early: TimelineDiff[] | undefined;
   let loading = true;
 
+  const take = (list: readonly Message[], diffs: readonly TimelineDiff[]) => {
+    const { messages: now, lacks } = applied(list, diffs, complete());
+    setMessages(now);
+    if (lacks) void reload(Math.max(now.length, PAGE)).catch(failed);
+  };
+  const failed = (error: unknown) => {
+    setWrong(trouble(error).text);
+  };
   const change = (diffs: readonly TimelineDiff[]) => {
     if (early) early.push(...diffs);
-    else setMessages((before) => applied(before, diffs, complete()));
+    else take(messages(), diffs);
   };
   const reload = async (limit: number) => {
     early = [];
-    const page = await peer().history({ conversation, limit });
-    setComplete(page.length < limit);
-    setMessages(applied(page, early, complete()));
-    early = undefined;
+    try {
+      const page = await peer().history({ conversation, limit });
+      setComplete(page.length < limit);
+      const diffs = early;
+      early = undefined;
+      take(page, diffs);
+      setWrong('');
+    } finally {
+      early = undefined;
+    }
   };
-  open.set(conversation, { change, reload: () => reload(Math.max(messages().length, PAGE)) });
+  open.set(conversation, {
+    change,
+    reload: () => reload(Math.max(messages().length, PAGE)).catch(failed),
+  });
 
   const begin = async () => {
     await reload(PAGE + Math.min(unread, MOST_UNREAD));
@@ -61,56 +84,42 @@ export function openTimeline(conversation: string, unread: number): Timeline {
     loading = false;
     setLoaded(true);
   };
-  void begin();
+  void begin().catch(failed);
 
   const loadOlder = async () => {
     const first = messages()[0];
     if (loading || complete() || !first) return;
     loading = true;
+    setWrong('');
     try {
       const page = await peer().history({ conversation, before: first.id, limit: PAGE });
       const shown = new Set(messages().map((message) => message.id));
       setMessages((now) => [...page.filter((message) => !shown.has(message.id)), ...now]);
       if (page.length < PAGE) setComplete(true);
+    } catch (error) {
+      failed(error);
     } finally {
       loading = false;
     }
+  };
+  const retry = () => {
+    setWrong('');
+    if (loaded()) void loadOlder();
+    else void begin().catch(failed);
   };
 
   const close = () => {
     if (open.get(conversation)?.change === change) open.delete(conversation);
   };
-  return { conversation, messages, complete, loaded, firstUnread, loadOlder: () => void loadOlder(), close };
-}
-
-/** The list after these changes. What belongs before the window is left to `loadOlder`. */
-export function applied(
-  before: readonly Message[],
-  diffs: readonly TimelineDiff[],
-  complete: boolean,
-): Message[] {
-  const list = [...before];
-  const find = (id: string) => list.findLastIndex((message) => message.id === id);
-  const insert = (message: Message, after: string | null) => {
-    const at = after === null ? (complete || list.length === 0 ? 0 : -1) : find(after) + 1 || -1;
-    if (at >= 0) list.splice(at, 0, message);
+  return {
+    conversation,
+    messages,
+    complete,
+    loaded,
+    wrong,
+    retry,
+    firstUnread,
+    loadOlder: () => void (wrong() || loadOlder()),
+    close,
   };
-  const take = (id: string) => {
-    const at = find(id);
-    return at < 0 ? undefined : list.splice(at, 1)[0];
-  };
-  for (const diff of diffs) {
-    if (diff.op === 'insert') {
-      take(diff.item.id);
-      insert(diff.item, diff.after);
-    } else if (diff.op === 'move') {
-      const moved = take(diff.id);
-      if (moved)
-        insert(diff.position === undefined ? moved : { ...moved, position: diff.position }, diff.after);
-    } else if (diff.op === 'replace') {
-      const at = find(diff.item.id);
-      if (at >= 0) list[at] = diff.item;
-    } else take(diff.id);
-  }
-  return list;
 }
