@@ -93,6 +93,12 @@ pub(crate) struct Settings {
     pub last_event: u64,
     #[n(2)]
     pub keep_events: bool,
+    /// The presence that the user chose.
+    #[n(3)]
+    #[cbor(default)]
+    pub away: bool,
+    #[n(4)]
+    pub presence_text: Option<Text<{ limits::MAX_STATUS_BYTES }>>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
+use sotto_protocol::presence::PresenceState;
 use sotto_protocol::rest::Profile;
 use sotto_protocol::{
     AccountId, ConversationId, ConversationKind, DeviceId, Handle, LogEpoch, MessageId, Position, Seq,
@@ -158,6 +159,8 @@ pub struct Status {
     pub relay: ConnectionStatus,
     /// The policy.
     pub policy: PathPolicy,
+    /// The own presence as the user chose it, and the text beside it.
+    pub presence: (PresenceState, Option<String>),
     /// By conversation.
     pub conversations: Vec<ConversationStatus>,
     /// By device.

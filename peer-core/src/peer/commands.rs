@@ -413,6 +413,7 @@ impl Peer {
             None => None,
         };
         self.presence = (state, text);
+        self.fx.dirty = true;
         self.presence_due = true;
         Ok(Some(Reply::Done))
     }
@@ -446,6 +447,7 @@ impl Peer {
             server: self.session.status(Socket::Signal),
             relay: self.session.status(Socket::Relay),
             policy: self.policy,
+            presence: (self.presence.0, self.presence.1.as_ref().map(|text| text.as_str().to_owned())),
             conversations: self.conversations.values().map(|c| c.status(&self.me, &self.people)).collect(),
             links: links.collect(),
         }

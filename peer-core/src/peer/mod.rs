@@ -144,7 +144,7 @@ impl Peer {
             commits: BTreeMap::new(),
             held_sends: Vec::new(),
             policy: settings.policy,
-            presence: (PresenceState::Online, None),
+            presence: chosen_presence(&settings),
             presence_told: BTreeMap::new(),
             presence_said: Vec::new(),
             presence_due: true,
@@ -330,6 +330,8 @@ impl Peer {
             policy: self.policy,
             last_event: self.fx.last_event,
             keep_events: self.fx.keep_events,
+            away: self.presence.0 == PresenceState::Away,
+            presence_text: self.presence.1.as_ref().map(|text| Text::truncated(text.as_str())),
         };
         self.fx.put(Table::Meta, SETTINGS.to_vec(), cbor::encode(&settings));
         self.fx.dirty = false;
@@ -411,6 +413,11 @@ impl Peer {
             Timer::People => self.retry_lookups(),
         }
     }
+}
+
+fn chosen_presence(settings: &Settings) -> (PresenceState, Option<StatusText>) {
+    let state = if settings.away { PresenceState::Away } else { PresenceState::Online };
+    (state, settings.presence_text.as_ref().and_then(|text| StatusText::parse(text)))
 }
 
 fn fx_keeps_now(settings: &Settings, config: &Config) -> bool {

@@ -192,6 +192,8 @@ pub fn status(status: &Status) -> Value {
             })
         })
         .collect();
+    let mut chosen = json!({ "state": presence(status.presence.0) });
+    set(&mut chosen, "text", status.presence.1.as_ref());
     json!({
         "account": status.account,
         "handle": status.handle,
@@ -199,6 +201,7 @@ pub fn status(status: &Status) -> Value {
         "server": connection(&status.server),
         "relay": connection(&status.relay),
         "policy": policy(status.policy),
+        "presence": chosen,
         "conversations": conversations,
         "links": status.links.iter().map(link).collect::<Vec<_>>(),
     })

@@ -158,6 +158,8 @@ export interface Status {
   server: { up: boolean; why?: string };
   relay: { up: boolean; why?: string };
   policy: PathPolicy;
+  /** The own one, as it was last set. */
+  presence: { state: 'online' | 'away'; text?: string };
   conversations: ConversationStatus[];
   links: LinkStatus[];
 }

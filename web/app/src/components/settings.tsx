@@ -75,14 +75,11 @@ function Fact(props: { name: string; value: string | undefined; code?: boolean }
   );
 }
 
-const [presence, setPresence] = createSignal<'online' | 'away'>('online');
-
 function PresenceChoice() {
   const choose = (state: 'online' | 'away') => {
-    setPresence(state);
     peer()
       .setPresence(state)
-      .catch(() => {}); // `ended` tells why nothing works any more
+      .then(refreshStatus, () => {}); // `ended` tells why nothing works any more
   };
   return (
     <fieldset class="segments">
@@ -100,7 +97,7 @@ function PresenceChoice() {
             <input
               type="radio"
               name="presence"
-              checked={presence() === value}
+              checked={(status()?.presence.state ?? 'online') === value}
               onChange={() => choose(value)}
             />
             <span>{name}</span>
