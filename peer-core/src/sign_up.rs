@@ -155,6 +155,9 @@ impl SignUp {
 pub fn refusal(problem: &Problem) -> String {
     match problem.kind.strip_prefix(PROBLEM_PREFIX).unwrap_or_default() {
         "invite-required" => "this server asks for an invitation: ask its administrator for one".into(),
+        "invite-invalid" => "this is no invitation code of this server: check it, or ask for another".into(),
+        "invite-expired" => "this invitation has expired: ask for another".into(),
+        "invite-used-up" => "this invitation is used up: ask for another".into(),
         "handle-taken" => "this handle is taken: choose another".into(),
         _ => format!("the server refused: {}", problem.detail.as_deref().unwrap_or(&problem.title)),
     }
@@ -168,7 +171,7 @@ impl From<WrongServer> for RpcError {
 
 impl From<Problem> for RpcError {
     fn from(problem: Problem) -> Self {
-        Self::refused(problem.field.clone(), refusal(&problem))
+        Self::problem(&problem, refusal(&problem))
     }
 }
 
@@ -221,7 +224,8 @@ mod tests {
             Conclusion::Refused { problem: Some(problem), writes } => {
                 assert!(snapshot(writes).tables.values().all(Vec::is_empty));
                 let error = RpcError::from(*problem).to_json();
-                assert_eq!((&error["code"], &error["data"]["field"]), (&json!(-32007), &json!("handle")));
+                let data = json!({ "kind": "refused", "field": "handle", "problem": "handle-taken" });
+                assert_eq!((&error["code"], &error["data"]), (&json!(-32007), &data));
             }
             other => panic!("{other:?}"),
         }

@@ -33,7 +33,7 @@ impl From<SignUpError> for RpcError {
             SignUpError::Pending { .. } => Self::pending(message),
             SignUpError::Unreachable(_) | SignUpError::Unanswered(_) => Self::offline(message),
             SignUpError::Server(error) => error.into(),
-            SignUpError::Refused(problem) => Self::refused(problem.field, message),
+            SignUpError::Refused(problem) => Self::problem(&problem, message),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Errors as programs see them: a JSON-RPC code, a sentence for people, and in `data` what a program can act on.
 
 use serde_json::{Value, json};
+use sotto_protocol::rest::{PROBLEM_PREFIX, Problem};
 
 use crate::RestoreError;
 use crate::io::CommandError;
@@ -13,11 +14,13 @@ pub struct RpcError {
     /// One word.
     kind: &'static str,
     field: Option<String>,
+    /// The server's name for why it refused.
+    problem: Option<String>,
 }
 
 impl RpcError {
     fn new(code: i64, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), kind, field: None }
+        Self { code, message: message.into(), kind, field: None, problem: None }
     }
 
     /// The line is no JSON.
@@ -71,9 +74,18 @@ impl RpcError {
         Self::new(-32006, "offline", message)
     }
 
-    /// The server said no; to which parameter, if it is about one.
-    pub fn refused(field: Option<String>, message: impl Into<String>) -> Self {
-        Self { field, ..Self::new(-32007, "refused", message) }
+    /// The server or the relay said no.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(-32007, "refused", message)
+    }
+
+    /// The server said no with a problem document (RFC 9457), here in words for people.
+    pub fn problem(problem: &Problem, message: impl Into<String>) -> Self {
+        let is_name = |name: &&str| {
+            (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+        };
+        let name = problem.kind.strip_prefix(PROBLEM_PREFIX).filter(is_name);
+        Self { field: problem.field.clone(), problem: name.map(str::to_owned), ..Self::refused(message) }
     }
 
     /// The profile cannot be used or written.
@@ -97,6 +109,9 @@ impl RpcError {
         if let Some(field) = &self.field {
             data["field"] = json!(field);
         }
+        if let Some(problem) = &self.problem {
+            data["problem"] = json!(problem);
+        }
         json!({ "code": self.code, "message": self.message, "data": data })
     }
 }
@@ -110,7 +125,7 @@ impl From<CommandError> for RpcError {
             CommandError::NotAMember => Self::new(-32004, "not-a-member", message),
             CommandError::Blocked(_) => Self::new(-32005, "blocked", message),
             CommandError::Offline(_) => Self::offline(message),
-            CommandError::Refused(_) => Self::refused(None, message),
+            CommandError::Refused(_) => Self::refused(message),
             CommandError::OutboxFull(_) => Self::new(-32008, "outbox-full", message),
         }
     }

@@ -130,6 +130,86 @@ test('text is text, only spaces is nothing, and too much is said to be', async (
   assert.deepEqual([...alice.complaints, ...bob.complaints], []);
 });
 
+test('how far messages got, what is missing and the own presence are there after a reload', async (t) => {
+  const { folder, server, visit } = await stage(t);
+  const alice = await visit();
+  await signUp(alice, 'alice');
+  const bob = await Native.signUp(folder, 'bob', server);
+  t.after(() => bob.close());
+  await startChat(alice, 'bob');
+  await say(alice, 'hello');
+  await alice.waitForSelector('.row:last-child .marks');
+  const state = () => alice.$eval('.row:last-child .marks', (mark) => mark.textContent);
+  const becomes = (words) => until(words, async () => (await state()) === words, state);
+  await becomes('Sent');
+  await until('the request', async () => (await bob.call('conversations')).conversations.length === 1);
+  const [{ conversation }] = (await bob.call('conversations')).conversations;
+  await bob.call('accept', { conversation });
+  await becomes('Delivered');
+  await alice.keyboard.press('Control+,');
+  await alice.check('.segments [name=presence] >> nth=1', { force: true });
+  await alice.keyboard.press('Escape');
+
+  await alice.reload();
+  await alice.waitForSelector('.row:last-child .marks');
+  await becomes('Delivered');
+  assert.equal(await alice.evaluate(() => Object.keys(localStorage).join()), 'sotto.theme');
+  const [{ id }] = (await bob.call('history', { conversation, limit: 1 })).messages;
+  await bob.call('mark_read', { conversation, id });
+  await becomes('Read');
+  await alice.keyboard.press('Control+,');
+  await alice.waitForFunction(() => document.querySelectorAll('.segments [name=presence]')[1]?.checked);
+  assert.deepEqual(alice.complaints, []);
+});
+
+test('messages that cannot be read are said to be so, and asked for again', async (t) => {
+  const { visit } = await stage(t);
+  const [alice, bob] = [await visit(), await visit()];
+  await signUp(alice, 'alice');
+  await signUp(bob, 'bob');
+  await startChat(alice, 'bob');
+  await say(alice, 'still here');
+  await lastIs(alice, 'still here');
+  await alice.addInitScript(() => {
+    const post = Worker.prototype.postMessage;
+    window.failing = true;
+    Worker.prototype.postMessage = function (message, ...rest) {
+      if (!window.failing || message.method !== 'history' || message.params.limit === 1) {
+        return post.call(this, message, ...rest);
+      }
+      const failure = { kind: 'unanswered', message: 'lost' };
+      const data = { type: 'answer', id: message.id, failure };
+      queueMicrotask(() => this.dispatchEvent(new MessageEvent('message', { data })));
+    };
+  });
+  await alice.reload();
+  await alice.waitForSelector('.messages-wrong[role=alert]');
+  assert.deepEqual(await axe(alice), []);
+  await tabTo(alice, 'Try again');
+  await alice.evaluate(() => {
+    window.failing = false;
+  });
+  await alice.keyboard.press('Enter');
+  await lastIs(alice, 'still here');
+  assert.equal(await alice.$('.messages-wrong'), null);
+  assert.deepEqual(alice.complaints, []);
+});
+
+test('a sign-up says what is wrong with a handle or an invitation where it is', async (t) => {
+  const { visit } = await stage(t, { SOTTO_SIGN_UP: 'invite' });
+  const page = await visit();
+  const alert = (of) => page.textContent(`.field:has(#${of}) [role=alert]`);
+  await page.fill('#handle', '_x');
+  await page.fill('#invite', 'K7QM-2X9D');
+  await page.keyboard.press('Enter');
+  assert.match(await alert('handle'), /starting with a letter/, 'by the rule of the protocol');
+  await page.fill('#handle', 'alice');
+  await page.keyboard.press('Enter');
+  assert.match(await alert('invite'), /no invitation code of this server/);
+  const refused = page.complaints.filter((complaint) => !complaint.includes('403'));
+  assert.deepEqual(refused, []);
+});
+
 test('a name and a picture are shown beside the handle, harmless, and are there after a reload', async (t) => {
   const { folder, server, visit } = await stage(t);
   const [alice, bob] = [await visit(), await visit()];

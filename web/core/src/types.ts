@@ -8,7 +8,7 @@ export type Writes = {
   ranges: [table: string, from: Bytes, to: Bytes][];
 };
 /** JSON-RPC errors as docs/rpc.md lists them. */
-export type RpcError = { code: number; message: string; data: { kind: string; field?: string } };
+export type RpcError = { code: number; message: string; data: { kind: string; field?: string; problem?: string } };
 export type Identity = { account: string; device: string; handle: string; server: string };
 export type SocketName = 'signal' | 'relay';
 export type Channel = 'msg' | 'probe';

@@ -74,7 +74,7 @@ test('a sign-up that is refused is forgotten, and says which field was wrong', (
   const problem = { type: `${PROBLEM}handle-taken`, title: 'Taken', status: 409, field: 'handle' };
   const { done, writes, error } = begin().conclude(409, json(problem));
   assert.deepEqual([done, writes.puts.length, writes.deletes.length], [false, 0, 1]);
-  assert.deepEqual([error.code, error.data], [-32007, { kind: 'refused', field: 'handle' }]);
+  assert.deepEqual([error.code, error.data], [-32007, { kind: 'refused', field: 'handle', problem: 'handle-taken' }]);
   assert.deepEqual(begin().conclude(404, json('no API')).error.data, {
     kind: 'invalid-params',
     field: 'server',
@@ -147,6 +147,7 @@ test('a bad command is answered with an error, a good one with its result', () =
     server: { up: false },
     relay: { up: false },
     policy: 'auto',
+    presence: { state: 'online' },
     conversations: [],
     links: [],
   });

@@ -33,12 +33,15 @@ export class SottoError extends Error {
   readonly code: number;
   /** The parameter that is wrong. */
   readonly field?: string;
+  /** Of `refused`: the server's name for why, such as `handle-taken`. */
+  readonly problem?: string;
 
-  constructor(kind: ErrorKind, message: string, field?: string) {
+  constructor(kind: ErrorKind, message: string, field?: string, problem?: string) {
     super(message);
     this.kind = kind;
     this.code = CODES[kind] ?? -32603;
     if (field !== undefined) this.field = field;
+    if (problem !== undefined) this.problem = problem;
   }
 }
 
@@ -46,14 +49,15 @@ export class SottoError extends Error {
 export interface Failure {
   kind: ErrorKind;
   message: string;
-  field?: string;
+  field?: string | undefined;
+  problem?: string | undefined;
 }
 
 export const toFailure = (error: unknown): Failure => {
   if (!(error instanceof SottoError)) return { kind: 'internal-error', message: String(error) };
-  const { kind, message, field } = error;
-  return field === undefined ? { kind, message } : { kind, message, field };
+  const { kind, message, field, problem } = error;
+  return { kind, message, field, problem };
 };
 
-export const fromFailure = ({ kind, message, field }: Failure): SottoError =>
-  new SottoError(kind, message, field);
+export const fromFailure = ({ kind, message, field, problem }: Failure): SottoError =>
+  new SottoError(kind, message, field, problem);

@@ -14,9 +14,9 @@ export const PHONE = { width: 390, height: 844 };
 export const DESKTOP = { width: 1280, height: 800 };
 
 /** A server and a Chromium for a test (`t` of node:test), which ends them. */
-export async function stage(t) {
+export async function stage(t, settings = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'sotto-app-'));
-  const server = await Server.start(folder);
+  const server = await Server.start(folder, settings);
   const browser = await chromium.launch(CHROMIUM);
   t.after(async () => {
     await browser.close();

@@ -5,8 +5,6 @@ import { Field } from './field.tsx';
 import { Mark } from './logo.tsx';
 import { NotYetEncrypted } from './privacy.tsx';
 
-const HANDLE = /^@?[a-z0-9._-]{2,32}$/i;
-
 export function SignUp() {
   const [handle, setHandle] = createSignal('');
   const [invite, setInvite] = createSignal('');
@@ -24,10 +22,6 @@ export function SignUp() {
     event.preventDefault();
     if (busy()) return;
     setRefused(undefined);
-    if (!HANDLE.test(handle().trim())) {
-      setRefused({ field: 'handle', text: 'Use 2 to 32 characters: a–z, 0–9, dot, dash, underscore.' });
-      return focus();
-    }
     if (asksInvite() && !invite().trim()) {
       setRefused({
         field: 'invite',
@@ -40,10 +34,7 @@ export function SignUp() {
       await signUp(handle().trim(), invite().trim());
     } catch (error) {
       const { text, field } = trouble(error);
-      const aboutInvite = field === 'invite' || /invit/i.test(text);
-      if (aboutInvite)
-        setRefused({ field: 'invite', text: `${text} Check the code, or ask for another one.` });
-      else setRefused({ text, field: field ?? 'other' });
+      setRefused({ text, field: field ?? 'other' });
       setBusy(false);
       focus();
     }
@@ -64,7 +55,7 @@ export function SignUp() {
           id="handle"
           label="Handle"
           prefix="@"
-          hint="2 to 32 of a–z, 0–9, dot, dash, underscore. It cannot be changed later."
+          hint="2 to 32 of a–z, 0–9, dot, dash, underscore, from a letter on. It cannot be changed later."
           trouble={about('handle')}
           value={handle()}
           maxlength={33}

@@ -21,6 +21,15 @@ const ADVICE: Record<string, string> = {
   'signed-up': 'This browser has an account already. Reload the page to use it.',
 };
 
+// Why a server says no, by the names of its problems.
+const REFUSED: Record<string, string> = {
+  'handle-taken': 'This handle is taken. Choose another one.',
+  'invite-required': 'This server needs an invitation. Ask whoever runs it for a code.',
+  'invite-invalid': 'This is no invitation code of this server. Check it, or ask for another one.',
+  'invite-expired': 'This invitation has expired. Ask for another one.',
+  'invite-used-up': 'This invitation is used up. Ask for another one.',
+};
+
 export interface Trouble {
   text: string;
   field?: string;
@@ -32,7 +41,7 @@ export function trouble(error: unknown): Trouble {
       text: `Something unexpected happened: ${error instanceof Error ? error.message : String(error)}. Reload the page.`,
     };
   }
-  const text = ADVICE[error.kind] ?? sentence(error.message);
+  const text = REFUSED[error.problem ?? ''] ?? ADVICE[error.kind] ?? sentence(error.message);
   return error.field ? { text, field: error.field } : { text };
 }
 

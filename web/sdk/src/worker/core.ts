@@ -44,7 +44,7 @@ export const fromCore = (thrown: unknown): SottoError => {
   if (code === undefined || !message) {
     return new SottoError('internal-error', `the core failed: ${String(thrown)}`);
   }
-  return new SottoError((data?.kind ?? 'internal-error') as ErrorKind, message, data?.field);
+  return new SottoError((data?.kind ?? 'internal-error') as ErrorKind, message, data?.field, data?.problem);
 };
 
 export const random = (length: number): Uint8Array<ArrayBuffer> =>
