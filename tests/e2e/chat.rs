@@ -109,6 +109,7 @@ fn what_the_other_side_has_is_not_said_to_be_in_the_outbox() {
     let (code, said) = alice.ends();
     assert!(said.contains("delivered directly; the server gets it with the next run"), "{said}");
     assert!(!said.contains("outbox, and"), "{said}");
+    assert_eq!(said.matches("· not connected").count(), 1, "two sockets are one server: {said}");
     assert_eq!(code, Some(0), "{said}");
     // Who has sent nothing has nothing to wait for.
     let (code, said) = bob.ends();

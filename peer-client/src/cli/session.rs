@@ -1,11 +1,12 @@
 //! An open profile in a command: finding whom it is about, and waiting until things are as they should be.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
 use serde_json::Value;
+use sotto_peer_core::Socket;
 use sotto_protocol::{ConversationId, ConversationKind, Seq};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -314,16 +315,29 @@ pub(super) fn not_connected(status: &Status) -> String {
     }
 }
 
-/// A change of connection that is worth a line.
-pub(super) fn connection_note(event: &Event) -> Option<String> {
-    match event {
-        Event::Connection { up: false, why: Some(why), .. } => {
-            Some(format!("· not connected: {}", super::plain::one_line(why)))
+/// Which sockets are down: people hear once that the server is gone, and once that all is well again.
+#[derive(Debug, Default)]
+pub(super) struct Connections(BTreeSet<Socket>);
+
+impl Connections {
+    /// What of an event is worth a line.
+    pub fn note(&mut self, event: &Event) -> Option<String> {
+        match event {
+            Event::Connection { socket, up: false, why } => {
+                let first = self.0.is_empty();
+                self.0.insert(*socket);
+                let why = why.as_deref().map(|why| format!(": {}", super::plain::one_line(why)));
+                first.then(|| format!("· not connected{}", why.unwrap_or_default()))
+            }
+            Event::Connection { socket, up: true, .. } => {
+                let back = self.0.remove(socket) && self.0.is_empty();
+                back.then(|| "· connected again".into())
+            }
+            Event::Alarm { about, advice } => {
+                Some(format!("! {}: {}", super::plain::one_line(about), super::plain::one_line(advice)))
+            }
+            _ => None,
         }
-        Event::Alarm { about, advice } => {
-            Some(format!("! {}: {}", super::plain::one_line(about), super::plain::one_line(advice)))
-        }
-        _ => None,
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::{Instant, sleep_until};
 
 use super::args::{Send, To};
-use super::session::{Session, connection_note, not_connected};
+use super::session::{Connections, Session, not_connected};
 use super::{Outcome, plain, show};
 use crate::{ConversationView, Event, LinkPath, MessageView, Notification, ReceiptState};
 
@@ -152,7 +152,7 @@ async fn in_chat(
             session.out.note(&format!("· messages are missing here: {}", plain::one_line(&why)));
         }
         event => {
-            if let Some(note) = connection_note(&event) {
+            if let Some(note) = shown.connections.note(&event) {
                 session.out.note(&note);
             }
         }
@@ -226,7 +226,7 @@ pub(super) async fn listen(session: &mut Session) -> anyhow::Result<Outcome> {
                 }
             }
             event => {
-                if let Some(note) = connection_note(event) {
+                if let Some(note) = shown.connections.note(event) {
                     session.out.note(&note);
                 }
             }
@@ -254,6 +254,7 @@ struct Shown {
     messages: HashSet<MessageId>,
     requests: HashSet<ConversationId>,
     paths: HashMap<DeviceId, LinkPath>,
+    connections: Connections,
 }
 
 impl Shown {
