@@ -130,7 +130,7 @@ test('text is text, only spaces is nothing, and too much is said to be', async (
   assert.deepEqual([...alice.complaints, ...bob.complaints], []);
 });
 
-test('how far messages got, what is missing and the own presence are there after a reload', async (t) => {
+test('how far messages got and the own presence are there after a reload', async (t) => {
   const { folder, server, visit } = await stage(t);
   const alice = await visit();
   await signUp(alice, 'alice');

@@ -70,6 +70,8 @@ function refreshLast(id: string) {
 }
 
 async function fetchLast(conversation: string) {
-  const [message] = await peer().history({ conversation, limit: 1 });
+  const [message] = await peer()
+    .history({ conversation, limit: 1 })
+    .catch(() => []); // the line keeps what it has
   if (message) setLast((before) => new Map(before).set(conversation, message));
 }

@@ -53,7 +53,8 @@ export function openTimeline(conversation: string, unread: number): Timeline {
     if (lacks) void reload(Math.max(now.length, PAGE)).catch(failed);
   };
   const failed = (error: unknown) => {
-    setWrong(trouble(error).text);
+    const { kind } = error as { kind?: string };
+    setWrong(kind === 'unanswered' ? 'Another tab has taken over meanwhile.' : trouble(error).text);
   };
   const change = (diffs: readonly TimelineDiff[]) => {
     if (early) early.push(...diffs);
