@@ -76,6 +76,11 @@ impl ServerProcess {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// CPU time that the process has taken.
+    pub fn cpu(&self) -> Duration {
+        cpu_of(&self.child.id().to_string())
+    }
+
     /// A number of `/metrics`.
     pub async fn metric(&self, name: &str) -> u64 {
         let page = request(self.address, "GET", "/metrics", "", "").await;
@@ -89,6 +94,20 @@ impl Drop for ServerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// CPU time that this process has taken.
+pub fn own_cpu() -> Duration {
+    cpu_of("self")
+}
+
+/// User and system time of a process, in ticks of 10 ms (proc(5)).
+fn cpu_of(process: &str) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // Counted after the name, which may hold anything.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
 /// A request, plainly; the answer's body. `headers` are whole lines.

@@ -14,7 +14,7 @@ use crate::bare_sqlite::{BareSqlite, Transaction, of_profile};
 use crate::log_copy::LogCopy;
 use crate::people::{Person, linked, text};
 use crate::report::{Line, median, median_ratio, percent, rate};
-use crate::server::{PATIENCE, Program, ServerProcess, folder};
+use crate::server::{PATIENCE, Program, ServerProcess, folder, own_cpu};
 
 const MESSAGES: usize = 10_000;
 const BARE_MESSAGES: usize = 100_000;
@@ -32,9 +32,10 @@ pub async fn measure(rounds: usize) -> Vec<Line> {
     for round in 0..=rounds {
         bare.catch_up(&near.written(), &far.written(), log.rest().await).await;
         let batches = server.metric("sotto_relay_batches_total").await;
-        let start = Instant::now();
+        let cpu = || [own_cpu(), server.cpu()].map(|cpu| cpu.as_micros() as f64 / MESSAGES as f64);
+        let (start, before) = (Instant::now(), cpu());
         send_all(&mut near, &mut far, conversation).await;
-        let took = start.elapsed();
+        let (took, after) = (start.elapsed(), cpu());
         let batches = server.metric("sotto_relay_batches_total").await - batches;
 
         let (near_writes, far_writes) = (near.written(), far.written());
@@ -53,13 +54,15 @@ pub async fn measure(rounds: usize) -> Vec<Line> {
         ];
         eprintln!(
             "stack {round}/{rounds}: ours {}, its writes alone {}, the bare channel {}; messages a write: {:.0} at the \
-             sender, {:.0} at the receiver, {:.0} at the relay",
+             sender, {:.0} at the receiver, {:.0} at the relay; CPU a message: peers {:.0} us, server {:.0} us",
             rate(found[0]),
             rate(found[1]),
             rate(found[2]),
             sizes[0],
             sizes[1],
-            sizes[2]
+            sizes[2],
+            after[0] - before[0],
+            after[1] - before[1]
         );
         if round > 0 {
             figures.iter_mut().zip(found).for_each(|(all, one)| all.push(one));
