@@ -47,7 +47,12 @@ pub enum DecodeError {
 
 /// Encodes a value deterministically.
 pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
+    encode_sized(value, 128)
+}
+
+/// Encodes a value that takes about this many bytes: growing on the way would copy it several times.
+pub fn encode_sized<T: Encode<()>>(value: &T, bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes);
     encode_into(value, &mut out);
     out
 }

@@ -4,6 +4,9 @@
 //! dearest step of a message's way, so frames made in one burst share one signature over the root of a Merkle
 //! tree (RFC 9162 §2.1 hashing), and each carries its path: a receiver checks the signature once a burst.
 
+use std::sync::Arc;
+
+use minicbor::bytes::ByteSlice;
 use minicbor::{Decode, Encode};
 
 use crate::cbor::{self, Blob, Bounded, DecodeError};
@@ -45,6 +48,20 @@ impl FrameBody {
     }
 }
 
+/// A body whose content still lies in the bytes that it is read from.
+#[derive(Decode)]
+#[cbor(map)]
+struct ReadBody<'b> {
+    #[n(0)]
+    conversation: ConversationId,
+    #[n(1)]
+    device: DeviceId,
+    #[n(2)]
+    seq: Seq,
+    #[b(3)]
+    sealed: &'b ByteSlice,
+}
+
 /// A frame's place in the tree of the burst that one signature covers.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -55,9 +72,21 @@ struct Burst {
     path: Bounded<Hash, MAX_PATH>,
 }
 
-#[derive(Encode, Decode)]
+/// As it travels; the parts as they are given, so that encoding copies nothing twice.
+#[derive(Encode)]
 #[cbor(map)]
-struct WireFrame {
+struct WireFrame<'a> {
+    #[n(0)]
+    body: &'a Blob<MAX_BODY>,
+    #[n(1)]
+    signature: &'a Signature,
+    #[n(2)]
+    burst: &'a Option<Burst>,
+}
+
+#[derive(Decode)]
+#[cbor(map)]
+struct ReadFrame {
     #[n(0)]
     body: Blob<MAX_BODY>,
     #[n(1)]
@@ -67,9 +96,12 @@ struct WireFrame {
 }
 
 /// A signed frame, parsed, with the bytes that were signed. Having one says nothing of its signature: see
-/// [`Frame::verify`].
+/// [`Frame::verify`]. Cheap to clone: it goes into the store, over links, to the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct Frame(Arc<Parts>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parts {
     body: FrameBody,
     encoded: Blob<MAX_BODY>,
     signature: Signature,
@@ -83,7 +115,10 @@ impl Frame {
         let mut rest = bodies.into_iter().peekable();
         while rest.peek().is_some() {
             let bodies: Vec<FrameBody> = rest.by_ref().take(limits::MAX_SIGNATURE_BATCH).collect();
-            let encoded: Vec<Vec<u8>> = bodies.iter().map(cbor::encode).collect();
+            let encode = |body: &FrameBody| {
+                cbor::encode_sized(body, body.sealed.len() + (MAX_BODY - limits::MAX_SEALED))
+            };
+            let encoded: Vec<Vec<u8>> = bodies.iter().map(encode).collect();
             let tree = Tree::over(encoded.iter().map(|body| leaf(body)).collect());
             let signature = sign(&signing_input(FRAME_CONTEXT, &tree.root().0));
             let many = bodies.len() > 1;
@@ -92,7 +127,7 @@ impl Frame {
                     many.then(|| Burst { index: index as u16, path: Bounded::truncated(tree.path(index)) });
                 // A body within its own bounds encodes within MAX_BODY.
                 let encoded = Blob::new(encoded).unwrap_or_default();
-                frames.push(Frame { body, encoded, signature, burst });
+                frames.push(Frame(Arc::new(Parts { body, encoded, signature, burst })));
             }
         }
         frames
@@ -100,42 +135,47 @@ impl Frame {
 
     /// What it says.
     pub fn body(&self) -> &FrameBody {
-        &self.body
+        &self.0.body
     }
 
     /// The message's name.
     pub fn id(&self) -> MessageId {
-        self.body.id()
+        self.0.body.id()
     }
 
     /// SHA-256 of the body: two frames of one id are the same message only if these agree.
     pub fn hash(&self) -> Hash {
-        Hash::of(&[&self.encoded])
+        Hash::of(&[&self.0.encoded])
+    }
+
+    /// Whether both are the same message: cheaper than their hashes.
+    pub fn says_the_same(&self, other: &Frame) -> bool {
+        self.0.encoded == other.0.encoded
     }
 
     /// What the signature is over, and the signature: equal pairs need to be checked only once.
     pub fn signed_root(&self) -> (Hash, Signature) {
-        let mut hash = leaf(&self.encoded);
-        if let Some(burst) = &self.burst {
+        let mut hash = leaf(&self.0.encoded);
+        if let Some(burst) = &self.0.burst {
             let mut index = burst.index;
             for sibling in burst.path.iter() {
                 hash = if index & 1 == 0 { node(&hash, sibling) } else { node(sibling, &hash) };
                 index >>= 1;
             }
         }
-        (hash, self.signature)
+        (hash, self.0.signature)
     }
 
     /// Whether `key` is its author's key and the signature is by that key.
     pub fn verify(&self, key: &PublicKey, engine: &impl Verify) -> bool {
         let (root, signature) = self.signed_root();
-        DeviceId::of(key) == self.body.device
+        DeviceId::of(key) == self.0.body.device
             && engine.verify(key, &signing_input(FRAME_CONTEXT, &root.0), &signature)
     }
 
     /// The frame as it travels and is stored.
     pub fn to_bytes(&self) -> Vec<u8> {
-        cbor::encode(self)
+        cbor::encode_sized(self, self.weight())
     }
 
     /// Parses a stored frame.
@@ -145,7 +185,7 @@ impl Frame {
 
     /// Bytes it takes, nearly: for queues and budgets.
     pub fn weight(&self) -> usize {
-        self.encoded.len() + 100 + self.burst.as_ref().map_or(0, |burst| burst.path.len() * 34)
+        self.0.encoded.len() + 100 + self.0.burst.as_ref().map_or(0, |burst| burst.path.len() * 34)
     }
 }
 
@@ -155,21 +195,27 @@ impl<C> Encode<C> for Frame {
         e: &mut minicbor::Encoder<W>,
         ctx: &mut C,
     ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        WireFrame { body: self.encoded.clone(), signature: self.signature, burst: self.burst.clone() }
-            .encode(e, ctx)
+        let Parts { encoded, signature, burst, .. } = &*self.0;
+        WireFrame { body: encoded, signature, burst }.encode(e, ctx)
     }
 }
 
 impl<'b, C> Decode<'b, C> for Frame {
     fn decode(d: &mut minicbor::Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
         let at = d.position();
-        let wire = WireFrame::decode(d, ctx)?;
-        let body: FrameBody = cbor::decode(&wire.body, MAX_BODY)
-            .map_err(|e| minicbor::decode::Error::message(format!("frame body: {e}")).at(at))?;
+        let wire = ReadFrame::decode(d, ctx)?;
+        let wrong = |why: String| minicbor::decode::Error::message(format!("frame body: {why}")).at(at);
+        let body: ReadBody = cbor::decode(&wire.body, MAX_BODY).map_err(|e| wrong(e.to_string()))?;
         if body.seq == Seq(0) {
-            return Err(minicbor::decode::Error::message("frame body: seq starts at 1").at(at));
+            return Err(wrong("seq starts at 1".into()));
         }
-        Ok(Frame { body, encoded: wire.body, signature: wire.signature, burst: wire.burst })
+        let ReadBody { conversation, device, seq, sealed } = body;
+        let length = sealed.len();
+        let sealed = Blob::new(wire.body.bytes().slice_ref(sealed))
+            .ok_or_else(|| wrong(format!("field 3: {length} bytes, {} allowed", limits::MAX_SEALED)))?;
+        let body = FrameBody { conversation, device, seq, sealed };
+        let ReadFrame { body: encoded, signature, burst } = wire;
+        Ok(Frame(Arc::new(Parts { body, encoded, signature, burst })))
     }
 }
 
