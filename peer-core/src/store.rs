@@ -247,6 +247,13 @@ pub(crate) struct MessageRecord {
     pub made: bool,
 }
 
+impl MessageRecord {
+    /// As it is stored. Its content takes about as many bytes as its frame has sealed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::encode_sized(self, self.frame.weight() + self.frame.body().sealed.len() + 64)
+    }
+}
+
 /// A notification as kept: those that are worth it.
 #[derive(Encode, Decode)]
 #[cbor(map)]

@@ -318,7 +318,7 @@ impl Conversation {
                 message.position = None;
             }
             self.unlog_author(ctx, id);
-            self.save_message(ctx, id);
+            self.touch_message(ctx.fx, id);
         }
         self.touch(ctx.fx);
         self.arm_append_for_others(ctx);
@@ -368,6 +368,7 @@ impl Conversation {
             position: None,
             made: record.made,
             since: ctx.now(),
+            stored: false,
         };
         let key = DisplayKey::Unlogged(message.depth(), id.0, id.1);
         if message.is_listed() {
@@ -376,7 +377,7 @@ impl Conversation {
         self.tail.insert(id, message);
         self.unlogged.insert(key);
         self.unlog_author(ctx, id);
-        self.save_message(ctx, id);
+        self.touch_message(ctx.fx, id);
     }
 
     fn unlog_author(&mut self, ctx: &mut Ctx, (device, seq): (DeviceId, Seq)) {

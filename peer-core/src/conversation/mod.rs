@@ -112,6 +112,8 @@ pub(crate) struct TailMessage {
     pub made: bool,
     /// When it came in, in this run.
     pub since: Duration,
+    /// Whether the store has a row of it, or is about to.
+    pub stored: bool,
 }
 
 /// How far a message in the tail got.
@@ -192,6 +194,8 @@ pub(crate) struct Conversation {
     receipt_events: BTreeMap<(DeviceId, ReceiptState), Seq>,
     dirty: bool,
     dirty_authors: BTreeSet<DeviceId>,
+    /// Messages of the tail whose rows changed.
+    dirty_messages: BTreeSet<(DeviceId, Seq)>,
     /// Others' messages that the log does not take, as its members are now: their authors are out.
     pub refused: BTreeSet<(DeviceId, Seq)>,
     /// Something may go out now.
@@ -238,6 +242,7 @@ impl Conversation {
             receipt_events: BTreeMap::new(),
             dirty: false,
             dirty_authors: BTreeSet::new(),
+            dirty_messages: BTreeSet::new(),
             refused: BTreeSet::new(),
             pump: false,
         };
@@ -288,6 +293,7 @@ impl Conversation {
             receipt_events: BTreeMap::new(),
             dirty: false,
             dirty_authors: BTreeSet::new(),
+            dirty_messages: BTreeSet::new(),
             refused: BTreeSet::new(),
             pump: false,
         }
@@ -323,6 +329,7 @@ impl Conversation {
             position: record.position,
             made: record.made,
             since: now,
+            stored: true,
         };
         if stage == Stage::Shown && message.position.is_none() {
             let key = DisplayKey::Unlogged(message.depth(), device, seq);
@@ -434,18 +441,38 @@ impl Conversation {
             };
             ctx.fx.put(Table::Author, author_key(self.id, device), cbor::encode(&record));
         }
+        self.save_messages(ctx.fx);
     }
 
-    fn save_message(&self, ctx: &mut Ctx, id: (DeviceId, Seq)) {
-        let Some(message) = self.tail.get(&id) else { return };
-        let Some(frame) = &message.frame else { return };
-        let record = MessageRecord {
-            frame: frame.clone(),
-            content: message.content.clone(),
-            position: message.position,
-            made: message.made,
-        };
-        ctx.fx.put(Table::Tail, message_key(self.id, id.0, id.1), cbor::encode(&record));
+    /// Marks a message of the tail as changed. Its row is made when a write is about to be handed out: by then the
+    /// message is opened, and under load often in the log, where it needs none here.
+    fn touch_message(&mut self, fx: &mut Effects, id: (DeviceId, Seq)) {
+        self.dirty_messages.insert(id);
+        self.touch(fx);
+    }
+
+    fn save_messages(&mut self, fx: &mut Effects) {
+        for id in std::mem::take(&mut self.dirty_messages) {
+            let Some(message) = self.tail.get_mut(&id) else { continue };
+            let Some(frame) = message.frame.clone() else { continue };
+            message.stored = true;
+            let record = MessageRecord {
+                frame,
+                content: message.content.clone(),
+                position: message.position,
+                made: message.made,
+            };
+            fx.put(Table::Tail, message_key(self.id, id.0, id.1), record.to_bytes());
+        }
+    }
+
+    /// Takes a message out of the tail, and its row out of the store.
+    fn take_message(&mut self, fx: &mut Effects, id: (DeviceId, Seq)) -> Option<TailMessage> {
+        let message = self.tail.remove(&id)?;
+        if message.stored {
+            fx.delete(Table::Tail, message_key(self.id, id.0, id.1));
+        }
+        Some(message)
     }
 
     /// Hands the timeline's diffs of this turn to the user.

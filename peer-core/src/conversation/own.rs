@@ -20,7 +20,6 @@ use crate::people::People;
 use crate::seal;
 use crate::store::{MessageRecord, displaced_key, history_key, message_key};
 use crate::timers::Timer;
-use sotto_protocol::cbor;
 
 /// Messages that may wait in one conversation's outbox: a day of a talkative person offline, some 10 MB.
 const MAX_OUTBOX: usize = 20_000;
@@ -142,6 +141,7 @@ impl Conversation {
             position: None,
             made: true,
             since: ctx.now(),
+            stored: false,
         };
         self.tail.insert((device, seq), message);
         self.stir(ctx.fx);
@@ -162,7 +162,7 @@ impl Conversation {
         if let Some(message) = self.tail.get_mut(&id) {
             message.frame = Some(frame);
         }
-        self.save_message(ctx, id);
+        self.touch_message(ctx.fx, id);
         self.own.signed = self.own.signed.max(seq);
         ctx.fx.after_write(Gated::OwnDurable(self.id, seq, self.own.renumberings));
     }
@@ -216,14 +216,13 @@ impl Conversation {
         let made_later = later.filter(|(_, message)| message.made && !keep_rest).map(|((_, s), _)| *s);
         let taken: Vec<Seq> = std::iter::once(seq).chain(made_later).collect();
         for seq in taken {
-            let Some(message) = self.tail.remove(&(device, seq)) else { continue };
+            let Some(message) = self.take_message(ctx.fx, (device, seq)) else { continue };
             let key = DisplayKey::Unlogged(message.depth(), device, seq);
             self.unlogged.remove(&key);
             self.timeline.remove(key, id_in(self.id, (device, seq)));
-            ctx.fx.delete(Table::Tail, message_key(self.id, device, seq));
             let (Some(frame), Some(content)) = (message.frame, message.content) else { continue };
             let record = MessageRecord { frame, content: Some(content.clone()), position: None, made: true };
-            ctx.fx.put(Table::Tail, displaced_key(self.id, device, seq), cbor::encode(&record));
+            ctx.fx.put(Table::Tail, displaced_key(self.id, device, seq), record.to_bytes());
             self.own.displaced.insert(seq, content);
         }
         self.own.renumberings += 1;
@@ -470,10 +469,10 @@ impl Conversation {
         let Some(message) = self.tail.get_mut(&id) else { return };
         message.position = Some(position);
         if message.stage != Stage::Shown {
-            self.save_message(ctx, id);
+            self.touch_message(ctx.fx, id);
             return;
         }
-        let Some(message) = self.tail.remove(&id) else { return };
+        let Some(message) = self.take_message(ctx.fx, id) else { return };
         let old = DisplayKey::Unlogged(message.depth(), id.0, id.1);
         self.unlogged.remove(&old);
         if message.is_listed() {
@@ -482,7 +481,6 @@ impl Conversation {
                 self.tell_missing(id);
             }
         }
-        ctx.fx.delete(Table::Tail, message_key(self.id, id.0, id.1));
         self.write_history(ctx, id, message, position);
     }
 
@@ -506,7 +504,7 @@ impl Conversation {
         }
         let (content, made) = (message.content, message.made);
         let record = MessageRecord { frame, content, position: Some(position), made };
-        ctx.fx.put(Table::History, history_key(self.id, position), cbor::encode(&record));
+        ctx.fx.put(Table::History, history_key(self.id, position), record.to_bytes());
         let place = position.0.to_be_bytes().to_vec();
         ctx.fx.put(Table::Index, message_key(self.id, id.0, id.1), place);
     }

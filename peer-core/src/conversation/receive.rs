@@ -12,9 +12,8 @@ use super::{Author, Conversation, Ctx, Stage, TailMessage};
 use crate::content::{Body, Content};
 use crate::crypto::Ed25519;
 use crate::effects::id_in;
-use crate::io::{Event, GapRange, Table};
+use crate::io::{Event, GapRange};
 use crate::seal;
-use crate::store::message_key;
 use sotto_protocol::membership::SignedChange;
 
 /// How often an entry that cannot be read is asked for again.
@@ -56,7 +55,7 @@ impl Conversation {
         let own = self.tail.get(&id).filter(|message| id.0 == ctx.me.device && message.position.is_none());
         let own = own.filter(|_| !undecided);
         let another =
-            own.and_then(|message| message.frame.as_ref()).is_some_and(|own| own.hash() != frame.hash());
+            own.and_then(|message| message.frame.as_ref()).is_some_and(|own| !own.says_the_same(&frame));
         if held && !filling && !another || id.1.0 > author.opened.0.saturating_add(limits::WINDOW) {
             return;
         }
@@ -100,7 +99,10 @@ impl Conversation {
             );
         };
         self.stir(ctx.fx);
-        if !ctx.verified.verify(&frame, &key) {
+        // What came over a link already was checked then.
+        let held = self.tail.get(&id).and_then(|message| message.frame.as_ref());
+        let agrees = held.map(|held| held.says_the_same(&frame));
+        if agrees != Some(true) && !ctx.verified.verify(&frame, &key) {
             let advice = "It passed on a message with a wrong signature, which is not shown. If this repeats, \
                           tell whoever runs the server.";
             return self.distrust(ctx, position, advice);
@@ -113,8 +115,8 @@ impl Conversation {
         let (opened, filling) = (author.opened, author.gaps.contains(id.1));
         if filling {
             self.fill_gap(ctx, id, frame, Some(position));
-        } else if let Some(message) = self.tail.get(&id) {
-            if message.frame.as_ref().is_some_and(|held| held.hash() != frame.hash()) {
+        } else if self.tail.contains_key(&id) {
+            if agrees == Some(false) {
                 self.replace(ctx, id, frame);
             }
         } else if id.1 > opened {
@@ -254,12 +256,13 @@ impl Conversation {
             position,
             made: false,
             since: ctx.now(),
+            stored: false,
         };
         self.tail.insert(id, message);
         if let Some(author) = self.authors.get_mut(&id.0) {
             author.early.insert(id.1);
         }
-        self.save_message(ctx, id);
+        self.touch_message(ctx.fx, id);
         self.touch_author(ctx.fx, id.0);
     }
 
@@ -287,7 +290,7 @@ impl Conversation {
         if id.0 == ctx.me.device {
             self.keep_displaced_out(ctx, id.1);
         }
-        self.save_message(ctx, id);
+        self.touch_message(ctx.fx, id);
         self.touch_author(ctx.fx, id.0);
     }
 
@@ -403,8 +406,7 @@ impl Conversation {
         }
         match position {
             Some(position) => {
-                if let Some(message) = self.tail.remove(&id) {
-                    ctx.fx.delete(Table::Tail, message_key(self.id, id.0, id.1));
+                if let Some(message) = self.take_message(ctx.fx, id) {
                     self.write_history(ctx, id, message, position);
                 }
             }
@@ -468,6 +470,7 @@ impl Conversation {
             position,
             made: false,
             since: ctx.now(),
+            stored: false,
         };
         self.tail.insert(id, message);
         self.open(ctx, id);
@@ -491,7 +494,7 @@ impl Conversation {
         let old_key = DisplayKey::Unlogged(message.depth(), id.0, id.1);
         message.frame = Some(frame);
         if message.stage == Stage::Early {
-            self.save_message(ctx, id);
+            self.touch_message(ctx.fx, id);
             return;
         }
         let stage = message.stage;
