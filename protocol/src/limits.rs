@@ -67,6 +67,9 @@ pub const MAX_EPHEMERAL: usize = 256;
 /// Signatures over bursts cover at most this many frames: a Merkle path of 5 hashes is 160 bytes.
 pub const MAX_SIGNATURE_BATCH: usize = 32;
 
+/// Messages of one author that one event of the relay places: a batch of the log has no more.
+pub const MAX_RUN: u32 = 2_048;
+
 /// Entries the relay sends in one page of catch-up before it looks at its socket's queue again.
 pub const PAGE_ENTRIES: usize = 256;
 

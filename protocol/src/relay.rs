@@ -198,7 +198,8 @@ pub enum Event {
         #[n(1)]
         head: Position,
     },
-    /// The frame is in the log, durably, now or since an earlier append of the same bytes.
+    /// The frame is in the log, durably, now or since an earlier append of the same bytes; and with it those that came in
+    /// one run.
     #[n(8)]
     Appended {
         /// The conversation.
@@ -213,6 +214,9 @@ pub enum Event {
         /// Where it stands.
         #[n(3)]
         position: Position,
+        /// It, and how many follow it.
+        #[n(4)]
+        run: Run,
     },
     /// Another frame stands in the log under this device and seq. Nothing was stored.
     #[n(9)]
@@ -348,9 +352,57 @@ pub enum EntryBody {
     /// A membership change.
     #[n(1)]
     Membership(#[n(0)] SignedChange),
-    /// A message that this very socket appended, whose bytes are not sent back.
+    /// A run of messages that this very socket appended, whose bytes are not sent back: the author, and the seq of the first.
     #[n(2)]
-    Known(#[n(0)] DeviceId, #[n(1)] Seq),
+    Known(#[n(0)] DeviceId, #[n(1)] Seq, #[n(2)] Run),
+}
+
+/// How many messages of one author an event is about, with consecutive seqs at consecutive positions: 1 to
+/// [`limits::MAX_RUN`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run(u32);
+
+impl Run {
+    /// One message.
+    pub const ONE: Self = Self(1);
+
+    /// `None` if there are none or too many.
+    pub fn new(messages: usize) -> Option<Self> {
+        let messages = u32::try_from(messages).ok()?;
+        (1..=limits::MAX_RUN).contains(&messages).then_some(Self(messages))
+    }
+
+    /// How many messages there are.
+    pub fn messages(self) -> u64 {
+        self.0.into()
+    }
+
+    /// Each message's seq and position, if the first has these.
+    pub fn places(self, seq: Seq, position: Position) -> impl Iterator<Item = (Seq, Position)> {
+        let next = |(seq, position): &(Seq, Position)| Some((seq.next(), position.next()));
+        std::iter::successors(Some((seq, position)), next).take(self.0 as usize)
+    }
+}
+
+impl<C> Encode<C> for Run {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.u32(self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Run {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let at = d.position();
+        let messages = d.u32()?;
+        Self::new(messages as usize).ok_or_else(|| {
+            let why = format!("run of {messages}, 1 to {} allowed", limits::MAX_RUN);
+            minicbor::decode::Error::message(why).at(at)
+        })
+    }
 }
 
 /// Names the last entries that a client has read.
@@ -374,6 +426,14 @@ impl Held {
 }
 
 impl EntryBody {
+    /// How many positions it takes.
+    pub fn entries(&self) -> u64 {
+        match self {
+            Self::Message(_) | Self::Membership(_) => 1,
+            Self::Known(_, _, run) => run.messages(),
+        }
+    }
+
     /// Names what stands there: a message's [`Frame::hash`], or SHA-256 of a change. `None` of what is not told.
     pub fn hash(&self) -> Option<Hash> {
         match self {

@@ -61,7 +61,7 @@ impl Metrics {
 
     pub(crate) fn sent(&self, event: &Event) {
         match event {
-            Event::Appended { .. } => add(&self.appended, 1),
+            Event::Appended { run, .. } => add(&self.appended, run.messages()),
             Event::Conflict { .. } => add(&self.conflicts, 1),
             Event::Nack { .. } | Event::AppendRefused { .. } => add(&self.refused, 1),
             Event::Ready { .. }

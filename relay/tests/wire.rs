@@ -5,9 +5,9 @@
 
 use proptest::prelude::*;
 use sotto_protocol::cbor::{self, Blob, Bounded, Text};
-use sotto_protocol::limits::MAX_RELAY_MESSAGE;
+use sotto_protocol::limits::{MAX_RELAY_MESSAGE, MAX_RUN};
 use sotto_protocol::membership::{Action, Change, Membership, SignedChange};
-use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Held, RELAY_VERSION, Request};
+use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Held, RELAY_VERSION, Request, Run};
 use sotto_protocol::{
     AccountId, ConversationId, ConversationKind, DeviceId, Frame, FrameBody, Hash, LogEpoch, MembershipEpoch,
     Position, Seq, Signature,
@@ -82,9 +82,15 @@ fn events() -> Vec<Event> {
         Event::Trimmed { conversation, floor: Position(6) },
         entry(EntryBody::Message(frames(1).remove(0))),
         entry(EntryBody::Membership(change())),
-        entry(EntryBody::Known(device, Seq(3))),
+        entry(EntryBody::Known(device, Seq(3), Run::new(40).unwrap())),
         Event::Live { conversation, head: Position(9) },
-        Event::Appended { conversation, device, seq: Seq(3), position: Position(9) },
+        Event::Appended {
+            conversation,
+            device,
+            seq: Seq(3),
+            position: Position(9),
+            run: Run::new(40).unwrap(),
+        },
         Event::Conflict { conversation, device, seq: Seq(2), position: Position(8), last_seq: Seq(3) },
         Event::Nack { conversation, device, expected: Seq(4) },
         Event::AppendRefused { conversation, device, seq: Seq(3), code: ErrorCode::BadAuthor },
@@ -162,6 +168,28 @@ fn what_is_over_its_bound_is_refused_and_named() {
     bytes.push(0);
     let error = cbor::decode::<Request>(&bytes, MAX_RELAY_MESSAGE).unwrap_err();
     assert!(error.to_string().contains("16385 bytes, 16384 allowed"), "{error}");
+}
+
+#[test]
+fn a_run_has_at_least_one_message_and_no_more_than_a_batch() {
+    let appended =
+        |run| Event::Appended { conversation: ID, device: DEVICE, seq: Seq(1), position: Position(2), run };
+    let bytes = cbor::encode(&appended(Run::new(MAX_RUN as usize).unwrap()));
+    // The run is the last field: an integer of three bytes.
+    let with = |run: u16| {
+        let head = &bytes[..bytes.len() - 3];
+        let run = if run < 24 { vec![run as u8] } else { [&[0x19][..], &run.to_be_bytes()].concat() };
+        cbor::decode::<Event>(&[head, &run].concat(), MAX_RELAY_MESSAGE)
+    };
+    assert_eq!(with(1), Ok(appended(Run::ONE)));
+    for run in [0, MAX_RUN as u16 + 1, u16::MAX] {
+        let error = with(run).unwrap_err().to_string();
+        assert!(error.contains(&format!("run of {run}, 1 to {MAX_RUN} allowed")), "{error}");
+    }
+    let places: Vec<_> = Run::new(3).unwrap().places(Seq(7), Position(9)).collect();
+    assert_eq!(places, [(Seq(7), Position(9)), (Seq(8), Position(10)), (Seq(9), Position(11))]);
+    let last = Run::new(2).unwrap().places(Seq(u64::MAX), Position(u64::MAX)).last();
+    assert_eq!(last, Some((Seq(u64::MAX), Position(u64::MAX))), "hostile numbers do not wrap");
 }
 
 proptest! {

@@ -163,7 +163,7 @@ impl RelaySocket {
                 sent += burst.count;
             }
             match self.next().await {
-                Event::Appended { .. } => acked += 1,
+                Event::Appended { run, .. } => acked += usize::try_from(run.messages()).unwrap(),
                 // Its creation, told again.
                 Event::Conversation { .. } => {}
                 other => panic!("{other:?}"),

@@ -5,6 +5,7 @@
 //! follows has been read already, or lies below the log's floor or before this account joined.
 
 use sotto_protocol::membership::Action;
+use sotto_protocol::relay::Run;
 use sotto_protocol::{AccountId, DeviceId, Frame, Hash, Position, Seq, limits};
 
 use super::timeline::DisplayKey;
@@ -128,8 +129,27 @@ impl Conversation {
         EntryOutcome::Read
     }
 
-    /// The log's next entry is a message that this device appended on this socket.
-    pub fn receive_known(&mut self, ctx: &mut Ctx, position: Position, id: (DeviceId, Seq)) -> EntryOutcome {
+    /// The log's next entries are messages that this device appended on this socket.
+    pub fn receive_known(
+        &mut self,
+        ctx: &mut Ctx,
+        position: Position,
+        (device, seq): (DeviceId, Seq),
+        run: Run,
+    ) -> EntryOutcome {
+        let mut outcome = EntryOutcome::Ignored;
+        for (seq, position) in run.places(seq, position) {
+            match self.receive_one_known(ctx, position, (device, seq)) {
+                // What was read before, in front of what was not.
+                EntryOutcome::Ignored => {}
+                EntryOutcome::Read => outcome = EntryOutcome::Read,
+                other => return other,
+            }
+        }
+        outcome
+    }
+
+    fn receive_one_known(&mut self, ctx: &mut Ctx, position: Position, id: (DeviceId, Seq)) -> EntryOutcome {
         if let Some(outcome) = self.out_of_place(position) {
             return outcome;
         }

@@ -64,8 +64,12 @@ impl Peer {
             Event::Live { conversation, .. } => {
                 self.with(conversation, |c, ctx| c.on_live(ctx));
             }
-            Event::Appended { conversation, device, seq, position } => {
-                self.with(conversation, |c, ctx| c.on_appended(ctx, (device, seq), position));
+            Event::Appended { conversation, device, seq, position, run } => {
+                self.with(conversation, |c, ctx| {
+                    for (seq, position) in run.places(seq, position) {
+                        c.on_appended(ctx, (device, seq), position);
+                    }
+                });
             }
             Event::Conflict { conversation, device, seq, last_seq, .. } if device == self.me.device => {
                 self.sign();
@@ -149,7 +153,9 @@ impl Peer {
                 }
                 EntryBody::Message(frame) => conversation.receive_entry(ctx, position, frame),
                 EntryBody::Membership(change) => conversation.receive_change(ctx, position, &change),
-                EntryBody::Known(device, seq) => conversation.receive_known(ctx, position, (device, seq)),
+                EntryBody::Known(device, seq, run) => {
+                    conversation.receive_known(ctx, position, (device, seq), run)
+                }
             };
             match outcome {
                 EntryOutcome::Hole => conversation.reread(ctx, relay),

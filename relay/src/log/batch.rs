@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use sotto_protocol::cbor::Text;
 use sotto_protocol::membership::{Action, Change, Membership, MembershipError, SignedChange};
-use sotto_protocol::relay::{ErrorCode, Event, Held, Request};
+use sotto_protocol::relay::{ErrorCode, Event, Held, Request, Run};
 use sotto_protocol::{
-    AccountId, ConversationId, DeviceId, Frame, Hash, LogEpoch, MembershipEpoch, Position, Verify,
+    AccountId, ConversationId, DeviceId, Frame, Hash, LogEpoch, MembershipEpoch, Position, Verify, limits,
 };
 
-use super::commit::Effect;
+use super::commit::{Appended, Effect};
 use super::conversation::Staged;
 use super::request::is_rollback;
 use super::{BatchToken, Log, Output, SessionId};
@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 /// Most requests of one batch. Beyond about a thousand, a larger batch is hardly faster but later.
-const MAX_REQUESTS: usize = 2_048;
+const MAX_REQUESTS: usize = limits::MAX_RUN as usize;
 
 /// Most bytes of requests of one batch.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -279,7 +279,7 @@ impl<V: Verify> Log<V> {
                 return Applied::Anew(Request::Append { frame });
             };
             forming.effects.push(answer(if other == hash {
-                Event::Appended { conversation, device, seq, position }
+                Event::Appended { conversation, device, seq, position, run: Run::ONE }
             } else {
                 Event::Conflict { conversation, device, seq, position, last_seq }
             }));
@@ -295,7 +295,7 @@ impl<V: Verify> Log<V> {
         staged.dirty = true;
         staged.senders.insert(device, seq);
         staged.entries.insert((device, seq), (position, hash));
-        forming.effects.push(Effect::Appended { session, position, frame: frame.clone() });
+        forming.effects.push(Effect::Appended(Appended { session, position, frame: frame.clone() }));
         let record = Record::Message(frame, hash);
         forming.entries.push(EntryRow { conversation, position, record, logged_at: self.now });
         Applied::Yes

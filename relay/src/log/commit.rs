@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sotto_protocol::cbor::Blob;
 use sotto_protocol::membership::SignedChange;
-use sotto_protocol::relay::{EntryBody, ErrorCode, Event};
+use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Run};
 use sotto_protocol::{AccountId, ConversationId, DeviceId, Frame, MembershipEpoch, Position, Verify, limits};
 
 use super::batch::InFlight;
@@ -17,7 +17,7 @@ pub(super) enum Effect {
     /// An answer that rests on the batch.
     Answer { session: SessionId, event: Event },
     /// A new message.
-    Appended { session: SessionId, position: Position, frame: Frame },
+    Appended(Appended),
     /// A new membership.
     Committed {
         session: SessionId,
@@ -34,6 +34,24 @@ pub(super) enum Effect {
     Cursor { row: CursorRow },
     /// The log epoch was raised: everybody subscribes anew.
     RolledBack { session: SessionId, conversation: ConversationId, common: Position, event: Event },
+}
+
+/// A message that a batch appended, and whose request that was.
+pub(super) struct Appended {
+    pub session: SessionId,
+    pub position: Position,
+    pub frame: Frame,
+}
+
+impl Appended {
+    /// Whether this goes on with the run that ends with `last`.
+    fn follows(&self, last: &Self) -> bool {
+        let (id, before) = (self.frame.id(), last.frame.id());
+        self.session == last.session
+            && (id.conversation, id.device) == (before.conversation, before.device)
+            && id.seq == before.seq.next()
+            && self.position == last.position.next()
+    }
 }
 
 impl<V: Verify> Log<V> {
@@ -55,9 +73,20 @@ impl<V: Verify> Log<V> {
             }
             self.touch(id);
         }
+        let mut run = Vec::new();
         for effect in in_flight.effects {
+            // A sender in a hurry has whole batches to itself: it hears of them in a word, not in thousands.
+            if let Effect::Appended(message) = effect {
+                if run.last().is_some_and(|last| !message.follows(last)) {
+                    self.run_appended(&mut run);
+                }
+                run.push(message);
+                continue;
+            }
+            self.run_appended(&mut run);
             self.happen(effect);
         }
+        self.run_appended(&mut run);
         for (session, weight, _, is_commit) in in_flight.requests {
             if is_commit {
                 self.commit_settled(session);
@@ -91,20 +120,16 @@ impl<V: Verify> Log<V> {
     fn happen(&mut self, effect: Effect) {
         match effect {
             Effect::Answer { session, event } => self.send(session, event),
-            Effect::Appended { session, position, frame } => {
-                let id = frame.id();
-                let (conversation, device, seq) = (id.conversation, id.device, id.seq);
-                self.send(session, Event::Appended { conversation, device, seq, position });
-                let known = EntryBody::Known(device, seq);
-                self.fan_out(conversation, position, EntryBody::Message(frame), Some((session, known)));
-            }
+            Effect::Appended(message) => self.run_appended(&mut vec![message]),
             Effect::Committed { session, conversation, position, signed, epoch, before, left } => {
                 self.send(session, Event::Committed { conversation, epoch });
                 if let Some(account) = left {
                     self.end_subscriptions(conversation, &account);
                 }
                 self.tell_members(conversation, before);
-                self.fan_out(conversation, position, EntryBody::Membership(signed), None);
+                for id in self.subscribers(conversation) {
+                    self.send_live(id, conversation, position, EntryBody::Membership(signed.clone()));
+                }
             }
             Effect::Cursor { row } => self.fan_out_cursor(row),
             Effect::RolledBack { session, conversation, common, event } => {
@@ -119,34 +144,47 @@ impl<V: Verify> Log<V> {
         conversation.map(|c| c.subscribers.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Sends a new entry to the live subscriptions that keep up. The others read it from the store in their time.
-    fn fan_out(
+    /// Answers who appended a run of messages, and sends it to the live subscriptions.
+    fn run_appended(&mut self, run: &mut Vec<Appended>) {
+        // A batch has no more messages than a run may have.
+        let (Some(first), Some(length)) = (run.first(), Run::new(run.len())) else { return };
+        let (id, position, author) = (first.frame.id(), first.position, first.session);
+        let (conversation, device, seq) = (id.conversation, id.device, id.seq);
+        self.send(author, Event::Appended { conversation, device, seq, position, run: length });
+        for id in self.subscribers(conversation) {
+            if id == author {
+                self.send_live(id, conversation, position, EntryBody::Known(device, seq, length));
+                continue;
+            }
+            for message in &*run {
+                self.send_live(id, conversation, message.position, EntryBody::Message(message.frame.clone()));
+            }
+        }
+        run.clear();
+    }
+
+    /// Sends new entries to a subscription that is live and keeps up. Others read them from the store in their time.
+    fn send_live(
         &mut self,
+        id: SessionId,
         conversation: ConversationId,
         position: Position,
         body: EntryBody,
-        known: Option<(SessionId, EntryBody)>,
     ) {
-        for id in self.subscribers(conversation) {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let has_room = session.has_live_room();
-            let Some(subscription) = session.subscriptions.get_mut(&conversation) else { continue };
-            if subscription.phase != Phase::Live {
-                continue;
-            }
-            if !has_room || subscription.sent.next() != position {
-                subscription.phase = Phase::Behind;
-                session.catch_up(conversation);
-                self.page_on(id);
-                continue;
-            }
-            subscription.sent = position;
-            let body = match &known {
-                Some((author, known)) if *author == id => known.clone(),
-                Some(_) | None => body.clone(),
-            };
-            self.send(id, Event::Entry { conversation, position, body });
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let has_room = session.has_live_room();
+        let Some(subscription) = session.subscriptions.get_mut(&conversation) else { return };
+        if subscription.phase != Phase::Live {
+            return;
         }
+        if !has_room || subscription.sent.next() != position {
+            subscription.phase = Phase::Behind;
+            session.catch_up(conversation);
+            self.page_on(id);
+            return;
+        }
+        subscription.sent = Position(position.0.saturating_add(body.entries() - 1));
+        self.send(id, Event::Entry { conversation, position, body });
     }
 
     fn fan_out_cursor(&mut self, row: CursorRow) {

@@ -2,7 +2,7 @@
 //! what decides them is loaded.
 
 use sotto_protocol::membership::{Action, Change, Membership, SignedChange};
-use sotto_protocol::relay::{ErrorCode, Event, Held, Request};
+use sotto_protocol::relay::{ErrorCode, Event, Held, Request, Run};
 use sotto_protocol::rest::DeviceRecord;
 use sotto_protocol::{
     AccountId, ConversationId, ConversationKind, DeviceId, Frame, LogEpoch, MembershipEpoch, Position,
@@ -201,6 +201,7 @@ impl<V: Verify> Log<V> {
                         device: name.device,
                         seq: name.seq,
                         position,
+                        run: Run::ONE,
                     };
                     self.send(id, answer);
                     return Step::Done;

@@ -175,7 +175,7 @@ impl History {
                             assert!(matches!(stored, Answer::Entry(Some((at, _))) if at == position));
                         }
                     }
-                    Event::Appended { conversation, device, seq, position } => {
+                    Event::Appended { conversation, device, seq, position, .. } => {
                         let stored = self.world.store.answer(&Query::Entry { conversation, device, seq });
                         assert!(matches!(stored, Answer::Entry(Some((at, _))) if at == position));
                         let id = MessageId { conversation, device, seq };
@@ -236,7 +236,7 @@ fn message(person: Person, seq: u64) -> sotto_protocol::Frame {
 fn name(body: &EntryBody) -> (Option<DeviceId>, Option<Seq>) {
     match body {
         EntryBody::Message(frame) => (Some(frame.body().device), Some(frame.body().seq)),
-        EntryBody::Known(device, seq) => (Some(*device), Some(*seq)),
+        EntryBody::Known(device, seq, _) => (Some(*device), Some(*seq)),
         EntryBody::Membership(_) => (None, None),
     }
 }

@@ -1,9 +1,9 @@
 use sotto_protocol::cbor::Blob;
-use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Request};
+use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Request, Run};
 use sotto_protocol::{ConversationId, LogEpoch, Position, Seq, limits};
 use sotto_relay::log::{Input, LogConfig};
 
-use crate::world::{GROUP, World, appended, bodies, person, positions};
+use crate::world::{GROUP, Person, World, appended, bodies, person, positions};
 
 fn rolled_back(log_epoch: u64, common: u64) -> Event {
     Event::RolledBack { conversation: GROUP, log_epoch: LogEpoch(log_epoch), common: Position(common) }
@@ -50,10 +50,61 @@ fn what_a_socket_appended_comes_back_to_it_by_name_only_while_live() {
     let frame = ann.frame(GROUP, 1, "hello");
     let events = world.append(a, frame.clone());
     assert_eq!(events[0], appended(&frame, 2));
-    assert_eq!(bodies(&events), [EntryBody::Known(ann.device, Seq(1))]);
+    assert_eq!(bodies(&events), [EntryBody::Known(ann.device, Seq(1), Run::ONE)]);
     assert_eq!(bodies(&world.events(other)), [EntryBody::Message(frame.clone())]);
     let again = world.subscribe(a, 1, 1);
     assert_eq!(bodies(&again), [EntryBody::Message(frame)]);
+}
+
+#[test]
+fn a_burst_is_told_to_who_appended_it_in_a_word_and_to_others_message_by_message() {
+    let (ann, bob) = (person(1, 1), person(2, 1));
+    let mut world = World::new();
+    let a = world.group(&[ann, bob]);
+    let b = world.join(bob);
+    world.subscribe(a, 0, 0);
+    world.subscribe(b, 0, 0);
+    world.events(b);
+    let frames = ann.frames(GROUP, 1, &["zero", "one", "two", "three"]);
+    let answer = bob.frame(GROUP, 1, "answer");
+    // While the first is being written the others gather: two, another device's, and one more.
+    for (session, frame) in [(a, &frames[0]), (a, &frames[1]), (a, &frames[2]), (b, &answer), (a, &frames[3])]
+    {
+        world.request(session, Request::Append { frame: frame.clone() });
+    }
+    world.settle();
+    let run = |n| Run::new(n).unwrap();
+    let appended = |person: Person, seq, position, n| Event::Appended {
+        conversation: GROUP,
+        device: person.device,
+        seq: Seq(seq),
+        position: Position(position),
+        run: run(n),
+    };
+    let entry = |position, body| Event::Entry { conversation: GROUP, position: Position(position), body };
+    assert_eq!(
+        world.events_in_runs(a),
+        [
+            appended(ann, 1, 2, 1),
+            entry(2, EntryBody::Known(ann.device, Seq(1), run(1))),
+            appended(ann, 2, 3, 2),
+            entry(3, EntryBody::Known(ann.device, Seq(2), run(2))),
+            entry(5, EntryBody::Message(answer)),
+            appended(ann, 4, 6, 1),
+            entry(6, EntryBody::Known(ann.device, Seq(4), run(1))),
+        ]
+    );
+    assert_eq!(
+        world.events_in_runs(b),
+        [
+            entry(2, EntryBody::Message(frames[0].clone())),
+            entry(3, EntryBody::Message(frames[1].clone())),
+            entry(4, EntryBody::Message(frames[2].clone())),
+            appended(bob, 1, 5, 1),
+            entry(5, EntryBody::Known(bob.device, Seq(1), run(1))),
+            entry(6, EntryBody::Message(frames[3].clone())),
+        ]
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use sotto_protocol::cbor::{Blob, Bounded};
 use sotto_protocol::membership::{Action, Change, SignedChange};
-use sotto_protocol::relay::{EntryBody, Event, Request};
+use sotto_protocol::relay::{EntryBody, Event, Request, Run};
 use sotto_protocol::rest::DeviceRecord;
 use sotto_protocol::{
     AccountId, ConversationId, ConversationKind, DeviceId, Frame, FrameBody, Hash, LogEpoch, MembershipEpoch,
@@ -275,7 +275,30 @@ impl World {
 
     /// What the session was sent since it was asked last.
     pub fn events(&mut self, session: SessionId) -> Vec<Event> {
+        self.sent.remove(&session).unwrap_or_default().into_iter().flat_map(singly).collect()
+    }
+
+    /// The same, as it travels: with the runs that the relay makes.
+    pub fn events_in_runs(&mut self, session: SessionId) -> Vec<Event> {
         self.sent.remove(&session).unwrap_or_default()
+    }
+}
+
+/// An event as if the relay had told of each message by itself.
+fn singly(event: Event) -> Vec<Event> {
+    match event {
+        Event::Appended { conversation, device, seq, position, run } => run
+            .places(seq, position)
+            .map(|(seq, position)| Event::Appended { conversation, device, seq, position, run: Run::ONE })
+            .collect(),
+        Event::Entry { conversation, position, body: EntryBody::Known(device, seq, run) } => run
+            .places(seq, position)
+            .map(|(seq, position)| {
+                let body = EntryBody::Known(device, seq, Run::ONE);
+                Event::Entry { conversation, position, body }
+            })
+            .collect(),
+        other => vec![other],
     }
 }
 
@@ -304,5 +327,6 @@ pub fn appended(frame: &Frame, position: u64) -> Event {
         device: id.device,
         seq: id.seq,
         position: Position(position),
+        run: Run::ONE,
     }
 }

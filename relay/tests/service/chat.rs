@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering;
 
 use sotto_protocol::cbor;
-use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Request};
+use sotto_protocol::relay::{EntryBody, ErrorCode, Event, Request, Run};
 use sotto_protocol::{MembershipEpoch, Position};
 
 use crate::server::{GROUP, Server, appended, person};
@@ -23,7 +23,8 @@ async fn two_clients_meet_in_a_conversation_and_see_each_others_messages_in_one_
     a.append(&hello).await;
     assert_eq!(a.next().await, Some(appended(&hello, 2)));
     b.append(&hi).await;
-    let expected = [(2, EntryBody::Known(ann.device, hello.id().seq)), (3, EntryBody::Message(hi.clone()))];
+    let expected =
+        [(2, EntryBody::Known(ann.device, hello.id().seq, Run::ONE)), (3, EntryBody::Message(hi.clone()))];
     for (position, body) in expected {
         let entry = Event::Entry { conversation: GROUP, position: Position(position), body };
         assert_eq!(a.next().await, Some(entry));

@@ -10,7 +10,7 @@ use futures::{SinkExt, StreamExt};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use sotto_protocol::cbor::{self, Blob, Bounded, Text};
 use sotto_protocol::membership::{Action, Change, SignedChange};
-use sotto_protocol::relay::{Event, RELAY_VERSION, Request};
+use sotto_protocol::relay::{Event, RELAY_VERSION, Request, Run};
 use sotto_protocol::rest::DeviceRecord;
 use sotto_protocol::{
     AccountId, ConversationId, ConversationKind, DeviceId, Frame, FrameBody, LogEpoch, MembershipEpoch,
@@ -293,5 +293,6 @@ pub fn appended(frame: &Frame, position: u64) -> Event {
         device: id.device,
         seq: id.seq,
         position: Position(position),
+        run: Run::ONE,
     }
 }
