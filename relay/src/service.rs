@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::routing::get;
-use sotto_protocol::UnixMillis;
 use sotto_protocol::relay::{ErrorCode, Event, Request};
+use sotto_protocol::{UnixMillis, cbor};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::access::{Directory, Principal, Revocation, Revocations, TokenVerifier};
 use crate::log::{Failed, Found, Input, Log, LogConfig, LookUp, Output, SessionId};
 use crate::metrics::{Metrics, add};
-use crate::socket::{self, Outgoing};
+use crate::socket::{self, GATHER, Outgoing};
 use crate::store::{Batch, Query, Store};
 use crate::verify::Ring;
 
@@ -140,6 +140,7 @@ impl Relay {
             sockets,
             last_session: 0,
             heard: Vec::new(),
+            told: Vec::new(),
             drain: None,
         };
         tokio::spawn(owner.run(messages, answered, revocations));
@@ -178,11 +179,15 @@ struct Owner {
     last_session: u64,
     /// Sessions whose requests were just taken in.
     heard: Vec<SessionId>,
+    /// Sessions that have events to go out together.
+    told: Vec<SessionId>,
     drain: Option<Drain>,
 }
 
 struct Socket {
     out: Outgoing,
+    /// Events that go out together, encoded.
+    events: Vec<u8>,
     paused: bool,
     /// Of messages taken in. While the socket is paused they are not given back, so that it is not read.
     held: Vec<OwnedSemaphorePermit>,
@@ -270,7 +275,7 @@ impl Owner {
             out.send(&Event::Drain { reconnect_in_ms: 1_000 });
             out.end();
         }
-        self.sockets.insert(id, Socket { out, paused: false, held: Vec::new() });
+        self.sockets.insert(id, Socket { out, events: Vec::new(), paused: false, held: Vec::new() });
         let Principal { account, device, .. } = principal;
         self.handle(Input::Connected { session: id, account, device });
     }
@@ -280,6 +285,21 @@ impl Owner {
     }
 
     fn carry_out(&mut self) {
+        loop {
+            self.carry_out_all();
+            // Who is cut off meanwhile has the log say more.
+            if self.tell() == 0 {
+                break;
+            }
+        }
+        for session in self.heard.drain(..) {
+            if let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.paused) {
+                socket.held.clear();
+            }
+        }
+    }
+
+    fn carry_out_all(&mut self) {
         while let Some(output) = self.log.poll() {
             match output {
                 Output::Write { token, batch } => {
@@ -307,6 +327,7 @@ impl Owner {
                 }
                 Output::Send { session, event } => self.send(session, &event),
                 Output::AwaitRoom { session } => {
+                    self.tell_one(session);
                     if let Some(socket) = self.sockets.get(&session) {
                         socket.out.await_room(session);
                     }
@@ -323,6 +344,7 @@ impl Owner {
                     }
                 }
                 Output::Close { session, code } => {
+                    self.tell_one(session);
                     if let Some(socket) = self.sockets.remove(&session) {
                         socket.out.send(&error(code, "this session has ended: sign in again"));
                         socket.out.end();
@@ -330,23 +352,46 @@ impl Owner {
                 }
             }
         }
-        for session in self.heard.drain(..) {
-            if let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.paused) {
-                socket.held.clear();
-            }
+    }
+
+    /// Gathers an event: an item in a socket's queue is one event or many small ones.
+    fn send(&mut self, session: SessionId, event: &Event) {
+        let Some(socket) = self.sockets.get_mut(&session) else { return };
+        self.shared.metrics.sent(event);
+        let before = socket.events.len();
+        cbor::encode_into(event, &mut socket.events);
+        if before == 0 {
+            self.told.push(session);
+        } else if socket.events.len() > GATHER {
+            let last = socket.events.split_off(before);
+            let full = std::mem::replace(&mut socket.events, last);
+            self.queue(session, full);
         }
     }
 
-    fn send(&mut self, session: SessionId, event: &Event) {
-        let Some(socket) = self.sockets.get(&session) else { return };
-        self.shared.metrics.sent(event);
-        if !socket.out.send(event) {
+    /// Queues what was gathered for all sockets; answers how many were cut off.
+    fn tell(&mut self) -> usize {
+        let told = std::mem::take(&mut self.told);
+        told.into_iter().filter(|session| !self.tell_one(*session)).count()
+    }
+
+    fn tell_one(&mut self, session: SessionId) -> bool {
+        let Some(socket) = self.sockets.get_mut(&session) else { return true };
+        let events = std::mem::take(&mut socket.events);
+        self.queue(session, events)
+    }
+
+    fn queue(&mut self, session: SessionId, events: Vec<u8>) -> bool {
+        let Some(socket) = self.sockets.get(&session) else { return true };
+        let queued = socket.out.send_encoded(events);
+        if !queued {
             // Nobody reads there. It is cut off; the others are unharmed.
             add(&self.shared.metrics.cut, 1);
             socket.out.cut();
             self.sockets.remove(&session);
             self.handle(Input::Disconnected { session });
         }
+        queued
     }
 
     fn start_drain(&mut self, within: Duration, done: oneshot::Sender<()>) {

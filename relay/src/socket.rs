@@ -25,7 +25,7 @@ use crate::metrics::add;
 use crate::service::{Message, Shared, error, now};
 
 /// Events are gathered into one message up to this; the longest event beyond it still fits a message.
-const GATHER: usize = 16 * 1024;
+pub(crate) const GATHER: usize = 16 * 1024;
 
 /// WebSocket buffers: idle sockets are many, and with these one takes 6 KB instead of 137.
 const BUFFER: usize = 4 * 1024;
@@ -40,7 +40,7 @@ const GRACE: Duration = Duration::from_millis(500);
 type Ending = (ErrorCode, String);
 
 enum Item {
-    Event(Vec<u8>),
+    Events(Vec<u8>),
     Room(SessionId),
     End,
 }
@@ -57,12 +57,19 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// Queues an event; false if the queue is full.
     pub fn send(&self, event: &Event) -> bool {
-        let bytes = cbor::encode(event);
+        self.send_encoded(cbor::encode(event))
+    }
+
+    /// Queues encoded events; false if the queue is full.
+    pub fn send_encoded(&self, bytes: Vec<u8>) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
         if self.queued.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len() > MAX_SOCKET_QUEUE {
             return false;
         }
         // Fails only when the socket is gone, which its own message will say.
-        let _ = self.items.send(Item::Event(bytes));
+        let _ = self.items.send(Item::Events(bytes));
         true
     }
 
@@ -273,8 +280,8 @@ fn gather(first: Option<Item>, queue: &mut mpsc::UnboundedReceiver<Item>) -> Gat
     let mut next = first;
     loop {
         match next {
-            Some(Item::Event(event)) if gathered.bytes.is_empty() => gathered.bytes = event,
-            Some(Item::Event(event)) => gathered.bytes.extend_from_slice(&event),
+            Some(Item::Events(event)) if gathered.bytes.is_empty() => gathered.bytes = event,
+            Some(Item::Events(event)) => gathered.bytes.extend_from_slice(&event),
             Some(Item::Room(session)) => gathered.room = Some(session),
             Some(Item::End) | None => gathered.is_last = true,
         }
