@@ -64,9 +64,13 @@ fn a_burst_is_told_to_who_appended_it_in_a_word_and_to_others_message_by_message
     let b = world.join(bob);
     world.subscribe(a, 0, 0);
     world.subscribe(b, 0, 0);
+    // Both devices are known from here on.
+    world.append(a, ann.frame(GROUP, 1, "hello"));
+    world.append(b, bob.frame(GROUP, 1, "hello"));
+    world.events(a);
     world.events(b);
-    let frames = ann.frames(GROUP, 1, &["zero", "one", "two", "three"]);
-    let answer = bob.frame(GROUP, 1, "answer");
+    let frames = ann.frames(GROUP, 2, &["zero", "one", "two", "three"]);
+    let answer = bob.frame(GROUP, 2, "answer");
     // While the first is being written the others gather: two, another device's, and one more.
     for (session, frame) in [(a, &frames[0]), (a, &frames[1]), (a, &frames[2]), (b, &answer), (a, &frames[3])]
     {
@@ -85,24 +89,24 @@ fn a_burst_is_told_to_who_appended_it_in_a_word_and_to_others_message_by_message
     assert_eq!(
         world.events_in_runs(a),
         [
-            appended(ann, 1, 2, 1),
-            entry(2, EntryBody::Known(ann.device, Seq(1), run(1))),
-            appended(ann, 2, 3, 2),
-            entry(3, EntryBody::Known(ann.device, Seq(2), run(2))),
-            entry(5, EntryBody::Message(answer)),
-            appended(ann, 4, 6, 1),
-            entry(6, EntryBody::Known(ann.device, Seq(4), run(1))),
+            appended(ann, 2, 4, 1),
+            entry(4, EntryBody::Known(ann.device, Seq(2), run(1))),
+            appended(ann, 3, 5, 2),
+            entry(5, EntryBody::Known(ann.device, Seq(3), run(2))),
+            entry(7, EntryBody::Message(answer)),
+            appended(ann, 5, 8, 1),
+            entry(8, EntryBody::Known(ann.device, Seq(5), run(1))),
         ]
     );
     assert_eq!(
         world.events_in_runs(b),
         [
-            entry(2, EntryBody::Message(frames[0].clone())),
-            entry(3, EntryBody::Message(frames[1].clone())),
-            entry(4, EntryBody::Message(frames[2].clone())),
-            appended(bob, 1, 5, 1),
-            entry(5, EntryBody::Known(bob.device, Seq(1), run(1))),
-            entry(6, EntryBody::Message(frames[3].clone())),
+            entry(4, EntryBody::Message(frames[0].clone())),
+            entry(5, EntryBody::Message(frames[1].clone())),
+            entry(6, EntryBody::Message(frames[2].clone())),
+            appended(bob, 2, 7, 1),
+            entry(7, EntryBody::Known(bob.device, Seq(2), run(1))),
+            entry(8, EntryBody::Message(frames[3].clone())),
         ]
     );
 }
