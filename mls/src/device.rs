@@ -9,11 +9,14 @@ use crate::provider::{DeviceSigner, Provider};
 use crate::storage::{Change, Storage};
 use crate::{MlsError, key_package};
 
+/// Signs with the device's key.
+type Sign = Box<dyn Fn(&[u8]) -> Signature + Send + Sync>;
+
 /// One device, with the private halves of its keys.
 pub struct Device {
     pub(crate) provider: Provider,
     pub(crate) leaf: Leaf,
-    sign: Box<dyn Fn(&[u8]) -> Signature + Send + Sync>,
+    sign: Sign,
 }
 
 impl Device {

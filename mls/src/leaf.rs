@@ -1,8 +1,8 @@
 //! Whose a leaf is: its signature key is the device's key, its credential names the account.
 
 use openmls::prelude::{
-    BasicCredential, Capabilities, Ciphersuite, Credential, CredentialType, CredentialWithKey, ExtensionType,
-    LeafNode, ProposalType, ProtocolVersion,
+    BasicCredential, Capabilities, Credential, CredentialType, CredentialWithKey, ExtensionType, LeafNode,
+    ProposalType, ProtocolVersion,
 };
 use sotto_protocol::{AccountId, DeviceId, PublicKey};
 
@@ -57,7 +57,7 @@ pub(crate) fn capabilities() -> Capabilities {
     ];
     Capabilities::new(
         Some(&[ProtocolVersion::Mls10]),
-        Some(&[Ciphersuite::from(CIPHERSUITE)]),
+        Some(&[CIPHERSUITE]),
         Some(&extensions),
         Some(&[ProposalType::SelfRemove]),
         Some(&[CredentialType::Basic]),
