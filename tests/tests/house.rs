@@ -76,7 +76,7 @@ fn the_cores_own_no_clock_no_socket_and_no_randomness() {
         "async fn",
     ];
     let mut found = Vec::new();
-    for folder in ["protocol/src", "peer-core/src", "relay/src/log"] {
+    for folder in ["protocol/src", "mls/src", "peer-core/src", "relay/src/log"] {
         for file in rust_files(&root().join(folder)) {
             let text = fs::read_to_string(&file).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap();
