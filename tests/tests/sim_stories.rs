@@ -7,8 +7,9 @@ use std::time::Duration;
 use sotto_peer_core::{Command, CommandError, MessageBody, PathPolicy, ProfileChange, Reached, Reply};
 use sotto_protocol::keys::base64url;
 use sotto_protocol::presence::PresenceState;
+use sotto_protocol::relay::{EntryBody, Event, Run};
 use sotto_protocol::rest::Profile;
-use sotto_protocol::{ConversationId, Handle, limits};
+use sotto_protocol::{ConversationId, Handle, Position, Seq, limits};
 use sotto_tests::sim::{Allowed, Faults, World};
 
 const EXACT: Allowed = Allowed { gaps: false, partial: false, restored: false };
@@ -545,4 +546,26 @@ fn the_presence_that_was_chosen_outlives_a_restart() {
     world.crash(0);
     world.run(Duration::from_secs(10));
     assert_eq!(chosen(&mut world), (PresenceState::Away, text));
+}
+
+#[test]
+fn a_relay_that_says_a_peer_appended_what_it_never_had_skips_nothing_and_stops_nobody() {
+    let mut world = World::new(47, 2);
+    let conversation = begin(&mut world);
+    world.run_command(0, Command::PathPolicy(PathPolicy::Relay));
+    world.send(1, conversation, "before");
+    world.run(Duration::from_secs(5));
+    let history = world.history(0, conversation);
+    let author = history.iter().find(|view| !view.own).unwrap().id.device;
+    let (head, _) = world.log_state(conversation);
+    for (ahead, seq) in [(1, Seq(1 << 60)), (1, Seq(u64::MAX)), (2, Seq(3))] {
+        let body = EntryBody::Known(author, seq, Run::ONE);
+        let position = Position(head.0 + ahead);
+        world.relay_claims(0, &Event::Entry { conversation, position, body });
+        world.run(Duration::from_secs(2));
+    }
+    world.send(1, conversation, "after");
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.texts(0, conversation), ["hello", "before", "after"]);
+    end(&mut world, conversation);
 }

@@ -156,6 +156,11 @@ impl Conversation {
         if self.is_elsewhere(position, id) {
             return EntryOutcome::Differs;
         }
+        // What was appended here is held here.
+        let held = |author: &Author| id.1 <= author.opened || author.early.contains(id.1);
+        if !self.authors.get(&id.0).is_some_and(held) {
+            return self.distrust(ctx, position, "It says that this device appended what it never had.");
+        }
         self.reach(ctx, id);
         self.place(ctx, id, position);
         self.after_entry(ctx, id.0, position, None);
@@ -389,12 +394,14 @@ impl Conversation {
         let Some(author) = self.authors.get_mut(&device) else { return };
         let next = author.shown.next();
         author.waiting_since = None;
-        if self.tail.contains_key(&(device, next)) {
-            self.show(ctx, (device, next));
-        } else {
-            author.shown = next;
-            self.touch_author(ctx.fx, device);
+        // Gaps are passed in one step: whoever names a seq decides how long they are.
+        let held = self.tail.range((device, next)..=(device, author.opened.max(next))).next();
+        match held.map(|((_, seq), _)| *seq) {
+            Some(seq) if seq == next => return self.show(ctx, (device, next)),
+            Some(seq) => author.shown = seq.previous(),
+            None => author.shown = author.opened.max(next),
         }
+        self.touch_author(ctx.fx, device);
     }
 
     /// Puts a message in the list and takes in what it says.

@@ -107,6 +107,12 @@ impl World {
         self.relay.store.roll_back(conversation, head);
     }
 
+    /// A relay that lies: says this on a peer's socket.
+    pub fn relay_claims(&mut self, index: usize, event: &Event) {
+        let session = self.nodes[index].relay.expect("a socket to the relay");
+        self.send_event(session, event);
+    }
+
     /// A log's head and floor, as stored.
     pub fn log_state(&self, conversation: ConversationId) -> (Position, Position) {
         match self.relay.store.answer(&Query::Conversation(conversation)) {
