@@ -368,25 +368,56 @@ test('errors are typed: no account, a taken handle, no server', async () => {
   const foreign = await openTab(one.context, elsewhere, stage.server.url);
   const refused = await call(foreign, 'signUp', { handle: 'kim' });
   assert.equal(refused.kind, 'offline');
-  assert.match(refused.message, /refuses this page's origin/);
+  assert.match(refused.message, /refuses this page's origin.*cors_origins/);
   await one.context.close();
   await other.context.close();
 });
 
-test('a worker that crashes ends the peer, and opening it again goes on', async () => {
-  const person = await stage.person();
-  const page = await person.tab();
-  await call(page, 'signUp', { handle: 'liv' });
-  await page.workers()[0].evaluate(() => {
-    setTimeout(() => {
-      throw new Error('crash');
-    });
+for (const [name, handle, strike] of [
+  [
+    'that crashes',
+    'liv',
+    () =>
+      void setTimeout(() => {
+        throw new Error('crash');
+      }),
+  ],
+  ['whose promise breaks', 'lou', () => void setTimeout(() => Promise.reject(new Error('crash')))],
+]) {
+  test(`a worker ${name} ends the peer, and opening it again goes on`, async () => {
+    const person = await stage.person();
+    const page = await person.tab();
+    await call(page, 'signUp', { handle });
+    await page.workers()[0].evaluate(strike);
+    await page.waitForFunction(() => window.seen.some(({ type }) => type === 'ended'));
+    const { kind, message } = await call(page, 'status');
+    assert.equal(kind, 'internal-error');
+    assert.match(message, /crash/);
+    const again = await person.tab();
+    assert.equal(await again.evaluate(() => window.sotto.identity.handle), handle);
+    await person.context.close();
   });
-  await page.waitForFunction(() => window.seen.some(({ type }) => type === 'ended'));
-  assert.equal((await call(page, 'status')).kind, 'internal-error');
-  const again = await person.tab();
-  assert.equal(await again.evaluate(() => window.sotto.identity.handle), 'liv');
-  await person.context.close();
+}
+
+test('a tab whose page hangs lets another lead, and follows when it goes on', async () => {
+  const { alice, bob, a, b, conversation } = await pair('pia', 'rob');
+  const alone = new Promise((resolve) => a.once('dialog', resolve));
+  // A page in a dialog runs nothing; its worker does.
+  await a.evaluate(() => void setTimeout(() => alert('wait for me')));
+  const dialog = await alone;
+  const second = await alice.tab();
+  const states = (page) =>
+    page.evaluate(() => window.seen.filter(({ type }) => type === 'tab').map(({ value }) => value.state));
+  await until('the second tab leads', async () => (await states(second)).at(-1) === 'leading');
+  await until('a direct link', () => isDirect(second));
+  await call(second, 'send', conversation, 'while the other one hangs');
+  await dialog.accept();
+  await until('the first tab follows', async () => (await states(a)).at(-1) === 'following');
+  await call(a, 'send', conversation, 'and goes on');
+  await until('all of it', async () => (await texts(b, conversation)).length === 3);
+  assert.deepEqual(await texts(a, conversation), await texts(b, conversation));
+  await alice.context.close();
+  await bob.context.close();
 });
 
 test('a call gives up waiting when its signal aborts, and listeners go with theirs', async () => {
