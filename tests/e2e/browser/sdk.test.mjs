@@ -1,8 +1,12 @@
 // The SDK in real Chromium against a real server.
 
 import assert from 'node:assert/strict';
+import { mkdtemp } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { selfSigned } from './harness/certificate.mjs';
 import { Native } from './harness/native.mjs';
+import { Server } from './harness/server.mjs';
 import { until } from './harness/until.mjs';
 import { blankPage, call, openTab, raise, texts } from './sdk-stage.mjs';
 
@@ -371,6 +375,20 @@ test('errors are typed: no account, a taken handle, no server', async () => {
   assert.match(refused.message, /refuses this page's origin.*cors_origins/);
   await one.context.close();
   await other.context.close();
+});
+
+test('a server whose certificate is not valid is told apart from one that refuses the page', async (t) => {
+  const folder = await mkdtemp(join(stage.folder, 'tls-'));
+  const { settings } = await selfSigned(folder);
+  const server = await Server.start(folder, settings);
+  t.after(() => server.close());
+  const person = await stage.person();
+  const page = await openTab(person.context, stage.pages.origin, server.url);
+  const { kind, message } = await call(page, 'signUp', { handle: 'kit' });
+  assert.equal(kind, 'offline');
+  assert.match(message, /certificate is not valid: open it in a tab/);
+  assert.doesNotMatch(message, /origin/);
+  await person.context.close();
 });
 
 for (const [name, handle, strike] of [
