@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { lastIs, say, shown, signUp, stage, startChat } from './harness/app.mjs';
+import { lastIs, say, signUp, stage, startChat } from './harness/app.mjs';
 import { CHROMIUM, chromium } from './harness/browser.mjs';
 import { selfSigned } from './harness/certificate.mjs';
 import { another, Front } from './harness/front.mjs';
