@@ -8,7 +8,7 @@ import { selfSigned } from './harness/certificate.mjs';
 import { Native } from './harness/native.mjs';
 import { Server } from './harness/server.mjs';
 import { until } from './harness/until.mjs';
-import { blankPage, call, openTab, raise, texts } from './sdk-stage.mjs';
+import { blankPage, call, NEWER, openTab, raise, texts } from './sdk-stage.mjs';
 
 let stage;
 before(async () => {
@@ -297,6 +297,34 @@ test('an older version in another window makes room for a newer one, and says so
   assert.equal(value.kind, 'storage-newer');
   assert.equal((await call(page, 'conversations')).kind, 'storage-newer');
   await person.context.close();
+});
+
+test('of two windows of different versions the newer one works, whichever came first, and the older one is told', async () => {
+  const { alice, bob, a, b, conversation } = await pair('sam', 'tom');
+  const newer = () => openTab(alice.context, `${stage.pages.origin}${NEWER}/`, stage.server.url);
+  const second = await newer();
+  await a.waitForFunction(() => window.seen.some(({ type }) => type === 'ended'));
+  assert.equal((await call(a, 'status')).kind, 'storage-newer');
+  assert.match(await call(second, 'send', conversation, 'from the newer one'), /\/2$/);
+
+  const older = await blankPage(alice.context, stage.pages.origin);
+  const kind = await older.evaluate(
+    (server) =>
+      window.sdk.Sotto.open({ server }).then(
+        () => 'opened',
+        (error) => error.kind,
+      ),
+    stage.server.url,
+  );
+  assert.equal(kind, 'storage-newer');
+  await call(second, 'send', conversation, 'still the newer one');
+  const arrived = await until('all of it', async () => {
+    const list = await texts(b, conversation);
+    return list.length === 3 && list;
+  });
+  assert.deepEqual(await texts(second, conversation), arrived);
+  await alice.context.close();
+  await bob.context.close();
 });
 
 test('a database that another tab keeps locked is a typed error', async () => {
