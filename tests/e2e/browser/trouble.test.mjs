@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { lastIs, say, signUp, stage, startChat } from './harness/app.mjs';
+import { axe, lastIs, say, signUp, stage, startChat } from './harness/app.mjs';
 import { CHROMIUM, chromium } from './harness/browser.mjs';
 import { selfSigned } from './harness/certificate.mjs';
 import { another, Front } from './harness/front.mjs';
@@ -55,6 +55,7 @@ test('a browser that is set to store nothing of this site: the page says so, and
   page.on('pageerror', ({ message }) => complaints.push(message));
   await page.goto(server.url);
   assert.match(await failure(page), /set to store nothing.*Allow cookies and site data/);
+  assert.deepEqual(await axe(page), []);
   assert.deepEqual(complaints, []);
 });
 
@@ -110,6 +111,11 @@ async function fronted(t) {
 
 test('what the page needs does not come: it says so, and trying again is enough', async (t) => {
   const { front, open } = await fronted(t);
+  // The words are in the page from the start, and must not flash up at every load.
+  front.reachable = (path) => !/assets\/index-.*\.js/.test(path);
+  const early = await open();
+  const wait = await early.$eval('main', (main) => getComputedStyle(main).animationDelay);
+  assert.equal(wait, '5s');
   for (const [missing, words] of [
     [/assets\/index-.*\.js/, /could not be loaded\s+Check your connection/],
     [/assets\/worker-/, /cannot be reached. Check your connection/],
@@ -118,10 +124,11 @@ test('what the page needs does not come: it says so, and trying again is enough'
     front.reachable = (path) => !missing.test(path);
     const page = await open();
     await page.waitForFunction(() => {
-      const card = document.querySelector('.card');
-      return card && getComputedStyle(card).opacity === '1' && !card.querySelector('#handle');
+      const main = document.querySelector('main:has(.card):not(:has(#handle))');
+      return main && getComputedStyle(main).opacity === '1';
     });
     assert.match(await page.textContent('.card'), words);
+    assert.deepEqual(await axe(page), []);
     front.reachable = () => true;
     await page.click('.card .link, .card .button');
     await page.waitForSelector('#handle');
@@ -135,15 +142,28 @@ test('a new build is there at the next load, without the files of the old one, a
   const version = () =>
     page.evaluate(() => document.querySelector('meta[name=version]')?.content ?? 'the first');
   const workers = await page.context().newCDPSession(page);
-  const active = new Set();
+  const [active, redundant] = [new Set(), new Set()];
   workers.on('ServiceWorker.workerVersionUpdated', ({ versions }) => {
-    for (const { versionId, status } of versions) if (status === 'activated') active.add(versionId);
+    for (const { versionId, status } of versions) {
+      if (status === 'activated') active.add(versionId);
+      if (status === 'redundant') redundant.add(versionId);
+    }
   });
   await workers.send('ServiceWorker.enable');
   const areKept = (builds) => until('the build is kept', () => active.size === builds);
   await page.waitForSelector('#handle');
   await areKept(1);
   const first = front.files;
+
+  // A build that does not come whole is not kept, so that it cannot push out what is.
+  front.files = another(first, 'broken');
+  front.reachable = (path) => !path.endsWith('.wasm');
+  await page.reload();
+  await until('it is given up', () => redundant.size === 1);
+  const keys = await page.evaluate(() => caches.keys());
+  assert.ok(keys.length === 1 && !keys[0].includes('broken'), keys.join());
+  front.reachable = () => true;
+
   for (const [number, name] of ['second', 'third'].entries()) {
     front.files = another(first, name);
     await page.reload();
@@ -167,6 +187,7 @@ test('a server of another version: the page says so, and what was written goes o
   const page = await open();
   await signUp(page, 'alice');
   await page.waitForSelector('.banner:has-text("speaks another version"):has-text("reload")');
+  assert.deepEqual(await axe(page), []);
   await startChat(page, 'bob');
   await say(page, 'waits for the new server');
   await lastIs(page, 'waits for the new server');
