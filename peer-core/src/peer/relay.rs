@@ -11,6 +11,10 @@ use crate::conversation::{Conversation, EntryOutcome};
 use crate::io::{CommandError, Reply, Socket};
 use crate::store::Consent;
 
+/// Why there is no connection, for people.
+const OTHER_VERSION: &str = "the server speaks another version of the protocol: reload the page, or update the program \
+                             or the server; nothing is lost";
+
 impl Peer {
     pub(super) fn on_relay_message(&mut self, message: &[u8]) {
         match cbor::decode_sequence::<Event>(message, limits::MAX_RELAY_MESSAGE) {
@@ -21,7 +25,7 @@ impl Peer {
             }
             Err(error) => {
                 tracing::debug!(%error, "a relay message that cannot be read");
-                self.close_socket(Socket::Relay, "the relay does not speak this version's protocol".into());
+                self.close_socket(Socket::Relay, OTHER_VERSION.into());
             }
         }
     }
@@ -102,6 +106,9 @@ impl Peer {
                 }
             }
             Event::Error { code: ErrorCode::Unauthenticated, .. } => self.token_refused(Socket::Relay),
+            Event::Error { code: ErrorCode::Version, .. } => {
+                self.close_socket(Socket::Relay, OTHER_VERSION.into());
+            }
             Event::Error { code, detail, .. } => {
                 tracing::debug!(?code, detail = &*detail, "the relay refused")
             }

@@ -130,6 +130,103 @@ test('text is text, only spaces is nothing, and too much is said to be', async (
   assert.deepEqual([...alice.complaints, ...bob.complaints], []);
 });
 
+test('what is pasted is its text, and a paste that is too long says by how much', async (t) => {
+  const { visit } = await stage(t);
+  const [alice, bob] = [await visit(), await visit()];
+  await signUp(alice, 'alice');
+  await signUp(bob, 'bob');
+  await startChat(alice, 'bob');
+  await alice.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  const paste = async (kinds) => {
+    await alice.evaluate((kinds) => {
+      const blobs = Object.entries(kinds).map(([type, text]) => [type, new Blob([text], { type })]);
+      return navigator.clipboard.write([new ClipboardItem(Object.fromEntries(blobs))]);
+    }, kinds);
+    await alice.focus('#composer');
+    await alice.keyboard.press('Control+v');
+  };
+  await paste({ 'text/html': '<h1>bold</h1>', 'text/plain': 'bold' });
+  assert.equal(await alice.inputValue('#composer'), 'bold');
+  await alice.keyboard.press('Enter');
+  await lastIs(alice, 'bold');
+  // What looks like markup stays what it looks like.
+  const html = '<b onclick="alert(1)">bold</b><img src=x onerror="alert(2)">';
+  await paste({ 'text/plain': html });
+  await alice.keyboard.press('Enter');
+  await lastIs(alice, html);
+  assert.equal(await alice.$('.row b, .row img'), null);
+
+  await paste({ 'text/plain': 'é'.repeat(32_768) });
+  assert.match(await alice.textContent('.composer [role=alert]'), /Too long by 32,768 bytes/);
+  await alice.keyboard.press('Enter');
+  assert.equal((await alice.inputValue('#composer')).length, 32_768, 'nothing is cut off or sent');
+  await alice.fill('#composer', 'é'.repeat(16_384));
+  await alice.keyboard.press('Enter');
+  await lastIs(alice, 'é'.repeat(16_384));
+  assert.deepEqual(alice.complaints, []);
+});
+
+test('a name or a text that turns the direction of writing turns nothing but itself', async (t) => {
+  const { folder, server, visit } = await stage(t);
+  const alice = await visit();
+  await signUp(alice, 'alice');
+  const bob = await Native.signUp(folder, 'bob', server);
+  t.after(() => bob.close());
+  const name = '\u202e\u2067\u200bsdneirF\ufeff';
+  const { conversation } = await bob.call('group.create', { name, members: ['alice'] });
+  await bob.call('send', { conversation, text: '\u202edesrever \u200b' });
+  await alice.waitForSelector('.chat-row');
+  assert.equal(await alice.textContent('.chat-row .name'), 'sdneirF');
+  await alice.click('.chat-row');
+  await alice.waitForSelector('.row .text');
+  assert.equal(await alice.textContent('.chat-head bdi'), 'sdneirF');
+  // A text is what its author wrote, and keeps its direction to itself.
+  assert.equal(await alice.textContent('.row .text'), '\u202edesrever \u200b');
+  const isolation = await alice.$eval('.row .text', (text) => getComputedStyle(text).unicodeBidi);
+  assert.match(isolation, /isolate|plaintext/);
+  assert.deepEqual(alice.complaints, []);
+});
+
+test('somebody is added to a group: they see what is said from then on, and everybody sees them', async (t) => {
+  const { visit } = await stage(t);
+  const [alice, bob, carol] = [await visit(), await visit(), await visit()];
+  await signUp(alice, 'alice');
+  await signUp(bob, 'bob');
+  await signUp(carol, 'carol');
+  await alice.click('[aria-label="New group"]');
+  await alice.fill('#group-name', 'Book club');
+  await alice.fill('#group-members', 'bob');
+  await alice.click('.dialog-buttons .is-primary');
+  await alice.waitForSelector('#composer');
+  await say(alice, 'before carol');
+  await lastIs(alice, 'before carol');
+
+  await alice.click('[aria-label^="Members and settings"]');
+  const members = (page) => page.$$eval('.people .name', (names) => names.map((name) => name.textContent));
+  await alice.fill('#add', 'nobody-here');
+  await alice.keyboard.press('Enter');
+  await alice.waitForSelector('.field:has(#add) [role=alert]:has-text("nobody")');
+  await alice.fill('#add', '@Carol');
+  await alice.keyboard.press('Enter');
+  await until('carol is a member', async () => (await members(alice)).length === 3);
+  assert.equal(await alice.inputValue('#add'), '');
+  await alice.keyboard.press('Escape');
+  await say(alice, 'welcome, carol');
+
+  for (const page of [carol, bob]) {
+    await page.click('.chat-row');
+    await lastIs(page, 'welcome, carol');
+  }
+  assert.deepEqual(await shown(carol), ['welcome, carol']);
+  assert.deepEqual(await shown(bob), ['before carol', 'welcome, carol']);
+  await tabTo(carol, 'Accept');
+  await carol.keyboard.press('Enter');
+  await carol.waitForSelector('#composer');
+  await say(carol, 'thank you');
+  for (const page of [alice, bob]) await lastIs(page, 'thank you');
+  assert.deepEqual([...alice.complaints, ...bob.complaints, ...carol.complaints], []);
+});
+
 test('how far messages got and the own presence are there after a reload', async (t) => {
   const { folder, server, visit } = await stage(t);
   const alice = await visit();

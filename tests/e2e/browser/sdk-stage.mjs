@@ -18,28 +18,47 @@ const POLICY =
   "require-trusted-types-for 'script'; trusted-types sotto";
 const BLANK =
   '<!doctype html><meta charset="utf-8"><title>SDK</title><script type="module" src="/test.js"></script>';
-const PAGE = "import * as sdk from '/dist/index.js'; window.sdk = sdk;";
+const page = (folder) => `import * as sdk from '${folder}/dist/index.js'; window.sdk = sdk;`;
+/** The same package, but that its tabs speak the next version. */
+export const NEWER = '/newer';
 
-/** The store alone, which the package does not show. */
-async function bundleStore() {
-  const entryPoints = [join(ROOT, 'web/sdk/src/worker/store.ts')];
-  const { outputFiles } = await web('esbuild').build({
-    entryPoints,
-    bundle: true,
-    format: 'esm',
-    write: false,
-  });
+/** A part of the worker as a module of its own. */
+async function bundle(name, plugins = []) {
+  const entryPoints = [join(ROOT, 'web/sdk/src/worker', name)];
+  const options = { entryPoints, bundle: true, format: 'esm', write: false, plugins };
+  const { outputFiles } = await web('esbuild').build(options);
   return outputFiles[0].text;
 }
 
+const nextVersion = {
+  name: 'next-version',
+  setup: (build) =>
+    build.onLoad({ filter: /tabs\.ts$/ }, async ({ path }) => {
+      const text = await readFile(path, 'utf8');
+      const contents = text.replace(/const VERSION = (\d+);/, 'const VERSION = $1 + 1;');
+      if (contents === text) throw new Error(`${path} has no version`);
+      return { contents, loader: 'ts' };
+    }),
+};
+
 /** Serves the package, and a page that has it as `window.sdk`. */
 async function servePages() {
-  const store = await bundleStore();
+  // The package does not show the store alone.
+  const store = await bundle('store.ts');
+  const newer = await bundle('main.ts', [nextVersion]);
+  const inlined = {
+    '/': [BLANK, '.html'],
+    '/test.js': [page(''), '.js'],
+    '/store.js': [store, '.js'],
+    [`${NEWER}/`]: [BLANK.replace('/test.js', `${NEWER}/test.js`), '.html'],
+    [`${NEWER}/test.js`]: [page(NEWER), '.js'],
+    [`${NEWER}/dist/worker.js`]: [newer, '.js'],
+  };
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url, 'http://page').pathname);
-    const inline = { '/': [BLANK, '.html'], '/test.js': [PAGE, '.js'], '/store.js': [store, '.js'] }[path];
+    const inline = inlined[path];
     try {
-      const body = inline?.[0] ?? (await readFile(join(ROOT, 'web/sdk', path)));
+      const body = inline?.[0] ?? (await readFile(join(ROOT, 'web/sdk', path.replace(NEWER, ''))));
       const headers = { 'content-type': TYPES[inline?.[1] ?? extname(path)] ?? 'text/plain' };
       if (!path.startsWith('/examples')) headers['content-security-policy'] = POLICY;
       response.writeHead(200, headers).end(body);

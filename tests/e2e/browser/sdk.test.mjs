@@ -1,10 +1,14 @@
 // The SDK in real Chromium against a real server.
 
 import assert from 'node:assert/strict';
+import { mkdtemp } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { selfSigned } from './harness/certificate.mjs';
 import { Native } from './harness/native.mjs';
+import { Server } from './harness/server.mjs';
 import { until } from './harness/until.mjs';
-import { blankPage, call, openTab, raise, texts } from './sdk-stage.mjs';
+import { blankPage, call, NEWER, openTab, raise, texts } from './sdk-stage.mjs';
 
 let stage;
 before(async () => {
@@ -295,6 +299,34 @@ test('an older version in another window makes room for a newer one, and says so
   await person.context.close();
 });
 
+test('of two windows of different versions the newer one works, whichever came first, and the older one is told', async () => {
+  const { alice, bob, a, b, conversation } = await pair('sam', 'tom');
+  const newer = () => openTab(alice.context, `${stage.pages.origin}${NEWER}/`, stage.server.url);
+  const second = await newer();
+  await a.waitForFunction(() => window.seen.some(({ type }) => type === 'ended'));
+  assert.equal((await call(a, 'status')).kind, 'storage-newer');
+  assert.match(await call(second, 'send', conversation, 'from the newer one'), /\/2$/);
+
+  const older = await blankPage(alice.context, stage.pages.origin);
+  const kind = await older.evaluate(
+    (server) =>
+      window.sdk.Sotto.open({ server }).then(
+        () => 'opened',
+        (error) => error.kind,
+      ),
+    stage.server.url,
+  );
+  assert.equal(kind, 'storage-newer');
+  await call(second, 'send', conversation, 'still the newer one');
+  const arrived = await until('all of it', async () => {
+    const list = await texts(b, conversation);
+    return list.length === 3 && list;
+  });
+  assert.deepEqual(await texts(second, conversation), arrived);
+  await alice.context.close();
+  await bob.context.close();
+});
+
 test('a database that another tab keeps locked is a typed error', async () => {
   const { context } = await stage.person();
   const [holder, page] = [
@@ -368,25 +400,70 @@ test('errors are typed: no account, a taken handle, no server', async () => {
   const foreign = await openTab(one.context, elsewhere, stage.server.url);
   const refused = await call(foreign, 'signUp', { handle: 'kim' });
   assert.equal(refused.kind, 'offline');
-  assert.match(refused.message, /refuses this page's origin/);
+  assert.match(refused.message, /refuses this page's origin.*cors_origins/);
   await one.context.close();
   await other.context.close();
 });
 
-test('a worker that crashes ends the peer, and opening it again goes on', async () => {
+test('a server whose certificate is not valid is told apart from one that refuses the page', async (t) => {
+  const folder = await mkdtemp(join(stage.folder, 'tls-'));
+  const { settings } = await selfSigned(folder);
+  const server = await Server.start(folder, settings);
+  t.after(() => server.close());
   const person = await stage.person();
-  const page = await person.tab();
-  await call(page, 'signUp', { handle: 'liv' });
-  await page.workers()[0].evaluate(() => {
-    setTimeout(() => {
-      throw new Error('crash');
-    });
-  });
-  await page.waitForFunction(() => window.seen.some(({ type }) => type === 'ended'));
-  assert.equal((await call(page, 'status')).kind, 'internal-error');
-  const again = await person.tab();
-  assert.equal(await again.evaluate(() => window.sotto.identity.handle), 'liv');
+  const page = await openTab(person.context, stage.pages.origin, server.url);
+  const { kind, message } = await call(page, 'signUp', { handle: 'kit' });
+  assert.equal(kind, 'offline');
+  assert.match(message, /certificate is not valid: open it in a tab/);
+  assert.doesNotMatch(message, /origin/);
   await person.context.close();
+});
+
+for (const [name, handle, strike] of [
+  [
+    'that crashes',
+    'liv',
+    () =>
+      void setTimeout(() => {
+        throw new Error('crash');
+      }),
+  ],
+  ['whose promise breaks', 'lou', () => void setTimeout(() => Promise.reject(new Error('crash')))],
+]) {
+  test(`a worker ${name} ends the peer, and opening it again goes on`, async () => {
+    const person = await stage.person();
+    const page = await person.tab();
+    await call(page, 'signUp', { handle });
+    await page.workers()[0].evaluate(strike);
+    await page.waitForFunction(() => window.seen.some(({ type }) => type === 'ended'));
+    const { kind, message } = await call(page, 'status');
+    assert.equal(kind, 'internal-error');
+    assert.match(message, /crash/);
+    const again = await person.tab();
+    assert.equal(await again.evaluate(() => window.sotto.identity.handle), handle);
+    await person.context.close();
+  });
+}
+
+test('a tab whose page hangs lets another lead, and follows when it goes on', async () => {
+  const { alice, bob, a, b, conversation } = await pair('pia', 'rob');
+  const alone = new Promise((resolve) => a.once('dialog', resolve));
+  // A page in a dialog runs nothing; its worker does.
+  await a.evaluate(() => void setTimeout(() => alert('wait for me')));
+  const dialog = await alone;
+  const second = await alice.tab();
+  const states = (page) =>
+    page.evaluate(() => window.seen.filter(({ type }) => type === 'tab').map(({ value }) => value.state));
+  await until('the second tab leads', async () => (await states(second)).at(-1) === 'leading');
+  await until('a direct link', () => isDirect(second));
+  await call(second, 'send', conversation, 'while the other one hangs');
+  await dialog.accept();
+  await until('the first tab follows', async () => (await states(a)).at(-1) === 'following');
+  await call(a, 'send', conversation, 'and goes on');
+  await until('all of it', async () => (await texts(b, conversation)).length === 3);
+  assert.deepEqual(await texts(a, conversation), await texts(b, conversation));
+  await alice.context.close();
+  await bob.context.close();
 });
 
 test('a call gives up waiting when its signal aborts, and listeners go with theirs', async () => {

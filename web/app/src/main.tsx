@@ -14,6 +14,7 @@ import './styles/dialogs.css';
 const root = document.getElementById('app');
 if (!root) throw new Error('the page has no #app');
 
+root.textContent = ''; // what is said there when this script does not come
 render(() => {
   applyTheme();
   return <App />;
@@ -21,5 +22,8 @@ render(() => {
 void start();
 
 if (import.meta.env.PROD && 'serviceWorker' in navigator) {
-  void import('./offline.ts').then(({ keepShell }) => keepShell());
+  void import('./offline.ts').then(
+    ({ keepShell }) => keepShell(),
+    () => {}, // next time
+  );
 }

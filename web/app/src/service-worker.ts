@@ -10,12 +10,18 @@ const CACHE = `shell-${VERSION}`;
 self.addEventListener('install', (event) => {
   // `reload`: past the HTTP cache, so that a new page is never kept with an old one's name.
   const requests = SHELL.map((path) => new Request(path, { cache: 'reload' }));
-  event.waitUntil(
-    caches
-      .open(CACHE)
-      .then((cache) => cache.addAll(requests))
-      .then(() => self.skipWaiting()),
-  );
+  const fill = async () => {
+    const known = await caches.has(CACHE);
+    try {
+      await (await caches.open(CACHE)).addAll(requests);
+    } catch (error) {
+      // Nothing of it may pass for the shell that a tab still runs.
+      if (!known) await caches.delete(CACHE);
+      throw error;
+    }
+    await self.skipWaiting();
+  };
+  event.waitUntil(fill());
 });
 
 self.addEventListener('activate', (event) => {

@@ -24,6 +24,7 @@ const CODES: Record<ErrorKind, number> = {
   'storage-failed': -32025,
   unsupported: -32026,
   lagging: -32027,
+  'storage-refused': -32028,
 };
 
 /** Why a call failed. `kind` and `code` are for programs, `message` is for people and may change. */

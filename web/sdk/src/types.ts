@@ -208,7 +208,8 @@ export type SottoEvent = { [E in keyof Events]: { type: E; value: Events[E] } }[
  *
  * - `unanswered`: the leading tab was lost before it answered; the command may have been carried out or not.
  * - `storage-full`, `storage-blocked` (another tab keeps an older version open), `storage-newer` (written by a newer
- *   version), `storage-closed` (cleared or closed under the page), `storage-failed`: the store cannot be used.
+ *   version), `storage-closed` (cleared or closed under the page), `storage-refused` (the browser is set to store
+ *   nothing of this site), `storage-failed`: the store cannot be used.
  * - `unsupported`: the browser lacks something that is needed; `message` says what.
  * - `lagging`: an iterator of `events()` was not read for too long.
  */
@@ -232,6 +233,7 @@ export type ErrorKind =
   | 'storage-blocked'
   | 'storage-newer'
   | 'storage-closed'
+  | 'storage-refused'
   | 'storage-failed'
   | 'unsupported'
   | 'lagging';

@@ -33,6 +33,8 @@ export type ToWorker =
   | ({ type: 'call'; id: number } & Call)
   | { type: 'link'; device: DeviceId; session: string; event: LinkEvent }
   | { type: 'visible'; visible: boolean }
+  /** The answer to the worker's. */
+  | { type: 'alive' }
   | { type: 'close' };
 
 export type FromWorker =
@@ -41,6 +43,8 @@ export type FromWorker =
   | ({ type: 'answer'; id: number } & Answer)
   | { type: 'notice'; notice: Notice }
   | { type: 'link'; device: DeviceId; session: string; command: LinkCommand }
+  /** Does the page run? */
+  | { type: 'alive' }
   /** This tab leads no more: close every link. */
   | { type: 'unlink' }
   | { type: 'closed' };

@@ -14,28 +14,33 @@ export const PHONE = { width: 390, height: 844 };
 export const DESKTOP = { width: 1280, height: 800 };
 
 /** A server and a Chromium for a test (`t` of node:test), which ends them. */
-export async function stage(t, settings = {}) {
+export async function stage(t, settings = {}, args = []) {
   const folder = await mkdtemp(join(tmpdir(), 'sotto-app-'));
   const server = await Server.start(folder, settings);
-  const browser = await chromium.launch(CHROMIUM);
+  const browser = await chromium.launch({ ...CHROMIUM, args: [...CHROMIUM.args, ...args] });
   t.after(async () => {
     await browser.close();
     await server.close();
     await rm(folder, { recursive: true, force: true });
   });
-  /** The first page of somebody new. What the page says on its console as an error fails the test. */
-  const visit = async (options = {}) => {
+  /** An address in the browser of somebody new. What the page says on its console as an error fails the test. */
+  const open = async (url, options = {}) => {
     const page = await (await browser.newContext({ viewport: DESKTOP, ...options })).newPage();
     page.complaints = [];
     page.on('pageerror', ({ message }) => page.complaints.push(message));
     page.on('console', (message) => {
       if (message.type() === 'error') page.complaints.push(message.text());
     });
-    await page.goto(server.url);
+    await page.goto(url);
+    return page;
+  };
+  /** The app's first page. */
+  const visit = async (options) => {
+    const page = await open(server.url, options);
     await page.waitForSelector('#handle');
     return page;
   };
-  return { folder, server, visit };
+  return { folder, server, open, visit };
 }
 
 export async function signUp(page, handle) {

@@ -46,6 +46,11 @@ export class Server {
     assertNoPanic(this.#log);
   }
 
+  /** Where it listens, which its origin need not be. */
+  get address() {
+    return /address=(\S+)/.exec(this.log)?.[1];
+  }
+
   get log() {
     return tail(this.#log);
   }

@@ -1,5 +1,6 @@
-import { createSignal, type JSX, Show } from 'solid-js';
+import { createSignal, type JSX, onCleanup, Show } from 'solid-js';
 import { alarms, dismissAlarm, down, tab } from '../state/connection.ts';
+import { refreshStatus, status } from '../state/people.ts';
 import { Icon, type IconName } from './icon.tsx';
 
 function Banner(props: { icon: IconName; bad?: boolean; children: JSX.Element }) {
@@ -8,6 +9,29 @@ function Banner(props: { icon: IconName; bad?: boolean; children: JSX.Element })
       <Icon name={props.icon} />
       <div>{props.children}</div>
     </div>
+  );
+}
+
+const REFRESH = 2000; // why it is down changes with each try, and only the status says so
+
+/** What is known of why; over TLS the browser itself knows more, such as that a certificate is not valid. */
+function Why() {
+  refreshStatus();
+  const timer = setInterval(refreshStatus, REFRESH);
+  onCleanup(() => clearInterval(timer));
+  const why = () => status()?.relay.why ?? status()?.server.why;
+  return (
+    <>
+      <Show when={why()}>
+        <span class="quiet"> ({why()})</span>
+      </Show>
+      <Show when={location.protocol === 'https:'}>
+        {' '}
+        <a class="link" href="/healthz" target="_blank" rel="noreferrer">
+          See what the browser says
+        </a>
+      </Show>
+    </>
   );
 }
 
@@ -35,6 +59,7 @@ export function Banners() {
           {down().has('relay')
             ? 'No connection to the server. You can go on writing: messages wait here and go out by themselves.'
             : 'The server is partly out of reach: new direct links have to wait. Messages still go out.'}
+          <Why />
         </Banner>
       </Show>
       <Show when={tab() === 'following' && !understood()}>

@@ -1,5 +1,5 @@
-import { createSignal, onCleanup, onMount, Show } from 'solid-js';
-import { bytes, draft, keepDraft, MAX_TEXT_BYTES } from '../state/drafts.ts';
+import { createEffect, createSignal, on, onCleanup, onMount, Show } from 'solid-js';
+import { bytes, draft, keepDraft, MAX_TEXT_BYTES, sendDraft } from '../state/drafts.ts';
 import { peer } from '../state/session.ts';
 import { trouble } from '../words/errors.ts';
 import { Icon } from './icon.tsx';
@@ -7,7 +7,7 @@ import { Icon } from './icon.tsx';
 const TYPING_AGAIN = 3000; // the others forget it after some seconds
 
 export function Composer(props: { conversation: string; onSent: () => void }) {
-  const [text, setText] = createSignal(draft(props.conversation));
+  const text = () => draft(props.conversation);
   const [wrong, setWrong] = createSignal('');
   let area!: HTMLTextAreaElement;
   let told = 0;
@@ -24,8 +24,8 @@ export function Composer(props: { conversation: string; onSent: () => void }) {
     area.style.height = 'auto';
     area.style.height = `${Math.min(area.scrollHeight, innerHeight * 0.4)}px`;
   };
+  createEffect(on(text, grow));
   onMount(() => {
-    grow();
     if (matchMedia('(pointer: fine)').matches) area.focus();
   });
 
@@ -39,25 +39,18 @@ export function Composer(props: { conversation: string; onSent: () => void }) {
   onCleanup(() => tellTyping(false));
 
   const change = (value: string) => {
-    setText(value);
     keepDraft(props.conversation, value);
     setWrong('');
-    grow();
   };
 
   const send = async () => {
     area.focus();
     if (!sendable()) return;
-    const sent = text();
-    change('');
+    setWrong('');
     tellTyping(false);
+    const sent = sendDraft(props.conversation, (text) => peer().send(props.conversation, text));
     props.onSent();
-    try {
-      await peer().send(props.conversation, sent);
-    } catch (error) {
-      change(text() ? `${sent}\n${text()}` : sent);
-      setWrong(trouble(error).text);
-    }
+    await sent.catch((error) => setWrong(trouble(error).text));
   };
 
   const pressed = (event: KeyboardEvent) => {

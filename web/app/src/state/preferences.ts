@@ -1,11 +1,12 @@
 // What this browser prefers to look like.
 import { createEffect, createSignal } from 'solid-js';
+import { keep, kept } from './kept.ts';
 
 export type Theme = 'system' | 'light' | 'dark';
 const KEY = 'sotto.theme';
 
 const stored = (): Theme => {
-  const value = localStorage.getItem(KEY);
+  const value = kept(KEY);
   return value === 'light' || value === 'dark' ? value : 'system';
 };
 const [theme, setTheme] = createSignal<Theme>(stored());
@@ -16,6 +17,6 @@ export { setTheme, theme };
 export function applyTheme(): void {
   createEffect(() => {
     document.documentElement.dataset.theme = theme();
-    localStorage.setItem(KEY, theme());
+    keep(KEY, theme());
   });
 }

@@ -1,6 +1,6 @@
 // Which of its lives the page is in: opening the profile, asking for a handle, chatting, or unable to.
 import { createSignal } from 'solid-js';
-import { type Identity, Sotto } from 'sotto';
+import { type Identity, Sotto, SottoError } from 'sotto';
 import { trouble } from '../words/errors.ts';
 
 export type Stage =
@@ -31,7 +31,9 @@ export async function open(listen: (sotto: Sotto) => void, ready: () => void): P
   try {
     sotto = await Sotto.open();
     sotto.on('identity', enter);
-    sotto.on('ended', ({ why }) => setStage({ at: 'failed', why }));
+    sotto.on('ended', ({ kind, why }) => {
+      setStage({ at: 'failed', why: trouble(new SottoError(kind, why)).text });
+    });
     listen(sotto);
     begin = ready;
     if (sotto.identity) enter(sotto.identity);

@@ -17,7 +17,11 @@ const ADVICE: Record<string, string> = {
   'storage-newer':
     'Your messages were written by a newer version of Sotto. Reload the page to get it; nothing is lost.',
   'storage-closed': 'The browser has cleared or closed the storage of this page. Reload the page.',
+  'storage-refused':
+    'Your browser is set to store nothing of this site, and your keys and messages have to be somewhere. ' +
+    'Allow cookies and site data for it in the browser’s settings, then reload the page.',
   'storage-failed': 'The browser cannot read or write its storage. Free some disk space and reload the page.',
+  'internal-error': 'Sotto has made a mistake and stopped. Reload the page; nothing that was sent is lost.',
   'signed-up': 'This browser has an account already. Reload the page to use it.',
 };
 
@@ -36,6 +40,8 @@ export interface Trouble {
 }
 
 export function trouble(error: unknown): Trouble {
+  // For whoever is asked for help: the words on screen leave it out.
+  if (!(error instanceof SottoError) || error.kind === 'internal-error') console.error(error);
   if (!(error instanceof SottoError)) {
     return {
       text: `Something unexpected happened: ${error instanceof Error ? error.message : String(error)}. Reload the page.`,

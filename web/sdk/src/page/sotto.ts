@@ -274,6 +274,8 @@ export class Sotto {
         return this.#notice(message.notice);
       case 'link':
         return this.#links.command(message.device, message.session, message.command);
+      case 'alive':
+        return this.#tell({ type: 'alive' });
       case 'unlink':
         return this.#links.closeAll();
       case 'closed':

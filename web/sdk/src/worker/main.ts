@@ -11,6 +11,12 @@ const page = self as unknown as {
 
 let tab: Tab | undefined;
 
+// As with what is thrown: the page's `Worker` has an error event. Without this a broken promise stays here.
+addEventListener('unhandledrejection', (event) => {
+  event.preventDefault();
+  reportError(event.reason);
+});
+
 page.onmessage = ({ data }) => {
   switch (data.type) {
     case 'open':
@@ -20,6 +26,8 @@ page.onmessage = ({ data }) => {
       return tab?.call(data.id, data);
     case 'link':
       return tab?.link(data.device, data.session, data.event);
+    case 'alive':
+      return tab?.heardPage();
     case 'visible':
       if (tab) tab.visible = data.visible;
       return;

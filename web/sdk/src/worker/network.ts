@@ -32,9 +32,32 @@ export async function request(origin: string, { method, path, body, token }: Req
     return { status: response.status, body: await bounded(response) };
   } catch (error) {
     if ((error as Error)?.name === 'TimeoutError') throw `${origin} did not answer in time`;
-    throw typeof error === 'string' ? error : `${origin} cannot be reached, or refuses this page's origin`;
+    throw typeof error === 'string' ? error : await whyNot(origin);
   }
 }
+
+/** Browsers do not tell a page why a server cannot be asked. But it may knock at one that refuses its origin. */
+async function whyNot(server: string): Promise<string> {
+  if (server !== origin) {
+    try {
+      await fetch(`${server}/healthz`, {
+        mode: 'no-cors',
+        signal: AbortSignal.timeout(PATIENCE),
+        credentials: 'omit',
+        cache: 'no-store',
+      });
+      return `${server} refuses this page's origin: whoever runs it can add ${origin} to its cors_origins`;
+    } catch {
+      // It does not answer at all.
+    }
+  }
+  return unreachable(server);
+}
+
+const unreachable = (server: string) =>
+  server.startsWith('https:')
+    ? `${server} cannot be reached, or its certificate is not valid: open it in a tab, and see`
+    : `${server} cannot be reached`;
 
 async function bounded(response: globalThis.Response): Promise<Bytes> {
   const parts: Bytes[] = [];
@@ -101,9 +124,7 @@ export class Sockets {
     };
     socket.onclose = ({ reason, code, wasClean }) => {
       clearTimeout(late);
-      const why = wasClean
-        ? `the server closed the connection (${code})`
-        : `${this.#origin} cannot be reached`;
+      const why = wasClean ? `the server closed the connection (${code})` : unreachable(this.#origin);
       report({ event: 'closed', why: reason || why });
     };
   }

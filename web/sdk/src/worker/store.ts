@@ -48,7 +48,7 @@ export class Store {
 
   static open(profile: string): Promise<Store> {
     return new Promise((resolve, reject) => {
-      const request = indexedDB.open(profile, SCHEMA);
+      const request = open(profile);
       let refused = false;
       const refuse = () => {
         refused = true;
@@ -155,6 +155,14 @@ export class Store {
   }
 }
 
+function open(profile: string): IDBOpenDBRequest {
+  try {
+    return indexedDB.open(profile, SCHEMA);
+  } catch (error) {
+    throw storageError(error);
+  }
+}
+
 function walkDown(store: IDBObjectStore, range: IDBKeyRange, limit: number): Promise<[Bytes, Bytes][]> {
   return new Promise((resolve, reject) => {
     const rows: [Bytes, Bytes][] = [];
@@ -185,7 +193,8 @@ const done = <T>(request: IDBRequest<T>): Promise<T> =>
 const cleared = () =>
   new SottoError('storage-closed', "this site's data were cleared, or the browser closed them: reload");
 
-function storageError(error: unknown): SottoError | Fenced {
+/** What the browser's storage or its locks say went wrong. */
+export function storageError(error: unknown): SottoError | Fenced {
   switch ((error as DOMException | null)?.name) {
     case 'ConstraintError':
       // Nothing else is ever added.
@@ -199,6 +208,11 @@ function storageError(error: unknown): SottoError | Fenced {
       return new SottoError('storage-newer', 'a newer version of this page wrote the data: reload to get it');
     case 'InvalidStateError':
       return cleared();
+    case 'SecurityError':
+      return new SottoError(
+        'storage-refused',
+        'the browser is set to store nothing of this site: allow its data (cookies), then reload',
+      );
     default:
       return new SottoError('storage-failed', `the browser's storage failed: ${String(error)}`);
   }

@@ -1,14 +1,14 @@
 // One tab among those of its profile: leads, or follows whoever does.
 //
 // A Web Lock says who leads; it passes on when a leader's tab closes. A leader that gives no sign of life is robbed of
-// it. Calls of the page go to the leader, wherever it is; those whose answer was lost with a leader are asked again
+// it; one whose page hangs lets another have it. Calls of the page go to the leader, wherever it is; those whose answer was lost with a leader are asked again
 // where that is safe.
 
 import { SottoError, toFailure } from '../error.js';
 import type { Identity, TabState } from '../types.js';
 import type { Answer, Call, FromWorker, LinkEvent, Notice } from '../wire.js';
 import { Peer } from './peer.js';
-import { Fenced } from './store.js';
+import { Fenced, storageError } from './store.js';
 import { repeatable, sameTerm, type TabMessage, Tabs, type Term } from './tabs.js';
 import { Watch } from './watch.js';
 
@@ -25,6 +25,8 @@ export class Tab {
   readonly #page: (message: FromWorker, transfer?: Transferable[]) => void;
   readonly #tabs: Tabs;
   readonly #watch: Watch;
+  /** Of this tab's own page while it leads: links live there. */
+  readonly #pageWatch: Watch;
   readonly #pending = new Map<number, Pending>();
   #peer: Peer | undefined;
   #leader: Term | undefined;
@@ -47,6 +49,10 @@ export class Tab {
       () => this.#tabs.say({ type: 'who' }),
       () => this.#takeTurn(true),
     );
+    this.#pageWatch = new Watch(
+      () => page({ type: 'alive' }),
+      () => this.#yield(),
+    );
     this.#follow();
   }
 
@@ -59,8 +65,14 @@ export class Tab {
     this.#peer?.link(device, session, event);
   }
 
+  /** The page gave a sign of life. */
+  heardPage(): void {
+    this.#pageWatch.heard();
+  }
+
   set visible(visible: boolean) {
     this.#watch.visible = visible;
+    this.#pageWatch.visible = visible;
   }
 
   close(): void {
@@ -70,9 +82,14 @@ export class Tab {
     this.#page({ type: 'closed' });
   }
 
+  get #lock(): string {
+    return `sotto ${this.#profile}`;
+  }
+
   #end(): void {
     this.#closed = true;
     this.#watch.stop();
+    this.#pageWatch.stop();
     this.#turn.abort();
   }
 
@@ -89,10 +106,12 @@ export class Tab {
     this.#turn = turn;
     const how: LockOptions = steal ? { steal } : { signal: turn.signal };
     navigator.locks
-      .request(`sotto ${this.#profile}`, how, () => this.#lead(turn))
-      .catch(() => {
-        // Robbed, or given up waiting for another try.
-        if (this.#turn === turn && !this.#closed) this.#stepDown();
+      .request(this.#lock, how, () => this.#lead(turn))
+      .catch((error: Error) => {
+        if (this.#turn !== turn || this.#closed) return;
+        // Robbed, or given up waiting for another try. Whatever else it is, asking again would end the same way.
+        if (error.name === 'AbortError') this.#stepDown();
+        else this.#fail(error instanceof DOMException ? storageError(error) : error);
       });
   }
 
@@ -127,6 +146,7 @@ export class Tab {
     this.#peer = peer;
     this.#setLeader({ tab: this.#name, generation: peer.generation }, peer.identity);
     this.#announce();
+    this.#pageWatch.start();
     peer.start();
     const why = await peer.ended;
     if (this.#closed || this.#peer !== peer) return;
@@ -134,8 +154,17 @@ export class Tab {
     else this.#stepDown();
   }
 
+  /** The page does not answer, so its links are dead: a tab that waits leads instead. If there is none, this one does. */
+  async #yield(): Promise<void> {
+    const peer = this.#peer;
+    const { pending } = await navigator.locks.query();
+    const another = pending?.some(({ name }) => name === this.#lock);
+    if (another && peer && this.#peer === peer) this.#stepDown();
+  }
+
   /** Another leads now. */
   #stepDown(): void {
+    this.#pageWatch.stop();
     const peer = this.#peer;
     this.#peer = undefined;
     this.#leader = undefined;
@@ -146,7 +175,9 @@ export class Tab {
   }
 
   #fail(error: unknown): void {
+    const peer = this.#peer;
     this.#end();
+    peer?.stop(null);
     this.#page({ type: 'unlink' });
     const failure = toFailure(error);
     if (!this.#opened) return this.#page({ type: 'failed', failure });
@@ -160,11 +191,9 @@ export class Tab {
   /** A newer version of the page is open in another tab. It takes over; this one would not understand it. */
   #outdated(): void {
     if (this.#closed) return;
-    const peer = this.#peer;
     this.#fail(
       new SottoError('storage-newer', 'a newer version of this page is open in another tab: reload'),
     );
-    peer?.stop(null);
   }
 
   #announce(): void {

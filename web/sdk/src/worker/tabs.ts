@@ -29,12 +29,16 @@ const VERSION = 1;
 export class Tabs {
   readonly #channel: BroadcastChannel;
 
-  /** `outdated` is called when a tab with a newer version is there; those of older ones are not listened to. */
+  /**
+   * `outdated` is called when a tab with a newer version is there. Those of older ones are not listened to, but told:
+   * who heard no leader would take the lead away from a newer tab.
+   */
   constructor(profile: string, heard: (message: TabMessage) => void, outdated: () => void) {
     this.#channel = new BroadcastChannel(`sotto ${profile}`);
     this.#channel.onmessage = ({ data: { version, message } }) => {
       if (version === VERSION) heard(message);
       else if (version > VERSION) outdated();
+      else this.say({ type: 'who' });
     };
   }
 
