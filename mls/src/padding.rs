@@ -19,7 +19,7 @@ pub fn padded(len: usize) -> usize {
 }
 
 /// Content with its length in front and zeros behind.
-pub(crate) fn pad(content: &[u8]) -> Vec<u8> {
+pub fn pad(content: &[u8]) -> Vec<u8> {
     let size = padded(LENGTH + content.len());
     let mut bytes = Vec::with_capacity(size);
     bytes.extend_from_slice(&(content.len() as u32).to_be_bytes());
@@ -29,7 +29,7 @@ pub(crate) fn pad(content: &[u8]) -> Vec<u8> {
 }
 
 /// The content in padded bytes; `None` if they are not.
-pub(crate) fn unpad(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+pub fn unpad(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     let (length, rest) = bytes.split_at_checked(LENGTH)?;
     let length = u32::from_be_bytes(length.try_into().ok()?) as usize;
     if rest.len() < length || rest[length..].iter().any(|byte| *byte != 0) {
