@@ -240,6 +240,39 @@ test('of two that lead a store only the later can write, in whatever order they 
   await context.close();
 });
 
+test('a leader that fell asleep within a transaction was replaced, when the browser gives up on that', async () => {
+  const { context } = await stage.person();
+  const [sleeper, page] = [
+    await blankPage(context, stage.pages.origin),
+    await blankPage(context, stage.pages.origin),
+  ];
+  const asleep = new Promise((resolve) => sleeper.once('dialog', resolve));
+  const outcome = sleeper.evaluate(async () => {
+    const { Store, Fenced } = await import('/store.js');
+    const store = await Store.open('sleeper');
+    await store.lead();
+    // A page in a dialog runs nothing.
+    IDBTransaction.prototype.commit = () => alert('asleep');
+    const puts = [['meta', Uint8Array.of(1), Uint8Array.of(1)]];
+    return store.write({ puts, deletes: [], ranges: [] }).then(
+      () => 'written',
+      (error) => (error instanceof Fenced ? 'fenced' : String(error)),
+    );
+  });
+  const dialog = await asleep;
+  // Chromium waits a minute for it.
+  const rows = await page.evaluate(async () => {
+    const { Store } = await import('/store.js');
+    const store = await Store.open('sleeper');
+    await store.lead();
+    return store.hot();
+  });
+  assert.deepEqual(rows, []);
+  await dialog.accept();
+  assert.equal(await outcome, 'fenced');
+  await context.close();
+});
+
 test('ranges are read in both directions and deleted before rows are put', async () => {
   const { context } = await stage.person();
   const page = await blankPage(context, stage.pages.origin);

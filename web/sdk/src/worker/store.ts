@@ -2,7 +2,8 @@
 //
 // Whoever leads adds a generation beside the tables, and every write claims the next one for its own transaction: once
 // another leads it is taken, and the transaction fails. So a leader that was replaced while it slept cannot write any
-// more, whatever it believes; and as its writes wait for no answer, one that falls asleep keeps nobody waiting.
+// more, whatever it believes; and as its writes wait for no answer, one that falls asleep hardly ever keeps others waiting:
+// only within a transaction, until the browser gives up on that.
 
 import { SottoError } from '../error.js';
 import { type Bytes, HOT, type Query, type Row, TABLES, type Writes } from './core.js';
@@ -198,6 +199,9 @@ export function storageError(error: unknown): SottoError | Fenced {
   switch ((error as DOMException | null)?.name) {
     case 'ConstraintError':
       // Nothing else is ever added.
+      return new Fenced();
+    case 'TimeoutError':
+      // The browser gave up on a transaction whose tab slept in the middle of it, so that another could go on.
       return new Fenced();
     case 'QuotaExceededError':
       return new SottoError(
