@@ -35,7 +35,7 @@ export async function stage(t, settings = {}) {
     await page.waitForSelector('#handle');
     return page;
   };
-  return { folder, server, visit };
+  return { folder, server, browser, visit };
 }
 
 export async function signUp(page, handle) {

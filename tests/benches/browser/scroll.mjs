@@ -1,0 +1,73 @@
+// Scrolling through ten thousand messages, up to the first and down to the last, as somebody does who spins the wheel.
+
+import { lastIs, shown } from '../../e2e/browser/harness/app.mjs';
+import { ms, quantile } from './report.mjs';
+import { frames, traced } from './trace.mjs';
+
+const MOST_ROWS = 80;
+const LONGEST = 50;
+const DISPLAY = 1_000 / 60;
+/** px a turn of the wheel, one each frame: some 10,000 px/s, faster than anybody reads. */
+const TURN = 160;
+/** Turns between two looks at where it is. */
+const LOOK = 60;
+
+/** Turns the wheel in the middle of the messages, at the display's rate, until what is asked for is in view. */
+async function spin(page, direction, arrived) {
+  const session = await page.context().newCDPSession(page);
+  const { x, y, width, height } = await page.locator('.messages-view').boundingBox();
+  const wheel = {
+    type: 'mouseWheel',
+    x: x + width / 2,
+    y: y + height / 2,
+    deltaX: 0,
+    deltaY: direction * TURN,
+  };
+  do {
+    for (let turn = 0; turn < LOOK; turn += 1) {
+      const next = new Promise((resolve) => setTimeout(resolve, DISPLAY));
+      await Promise.all([session.send('Input.dispatchMouseEvent', wheel), next]);
+    }
+  } while (!(await arrived()));
+  await session.detach();
+}
+
+export async function measure({ page, first, last }) {
+  await page.evaluate(() => {
+    window.most = 0;
+    const count = () => {
+      window.most = Math.max(window.most, document.querySelectorAll('.row').length);
+    };
+    count();
+    new MutationObserver(count).observe(document.querySelector('.messages-list'), { childList: true });
+  });
+  const lengths = frames(
+    await traced(page.context().browser(), async () => {
+      await spin(page, -1, async () => (await shown(page))[0] === first);
+      await spin(page, 1, async () => (await shown(page)).at(-1) === last);
+    }),
+  );
+  await lastIs(page, last);
+  const rows = await page.evaluate(() => window.most);
+  const longest = lengths.reduce((most, length) => Math.max(most, length), 0);
+  console.error(`scroll: ${lengths.length} frames, longest ${ms(longest)}, at most ${rows} rows`);
+  return [
+    {
+      what: 'rows in the document',
+      ours: String(rows),
+      target: `<= ${MOST_ROWS}`,
+      met: rows <= MOST_ROWS,
+      note: 'The most there were at any moment while scrolling up through all 10,000 messages and down again.',
+    },
+    {
+      what: 'longest frame, scrolling',
+      ours: ms(longest),
+      target: `<= ${ms(LONGEST)}`,
+      met: longest <= LONGEST,
+      note:
+        `Of ${lengths.length} frames of that way, ${lengths.filter((length) => length > LONGEST).length} above the target; p50 ${ms(quantile(lengths, 0.5))}, p99 ${ms(quantile(lengths, 0.99))}. Wheel events at the ` +
+        "display's rate, 10,000 px/s, older messages being loaded on the way. A frame is an `AnimationFrame` of Chromium's " +
+        'trace: from the first task that wanted it to the end of its painting.',
+    },
+  ];
+}
