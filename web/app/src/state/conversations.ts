@@ -37,7 +37,10 @@ export const shownTitle = (of: Conversation) => (of.kind === 'direct' ? displayN
 export function listenToConversations(sotto: Sotto): void {
   sotto.on('conversation', keep);
   sotto.on('message', ({ conversation }) => toTheTop(conversation));
-  sotto.on('timeline', ({ conversation }) => refreshLast(conversation));
+  sotto.on('timeline', ({ conversation, diffs }) => {
+    for (const diff of diffs) if (diff.op === 'insert') keepLast(conversation, diff.item, diff.after);
+    refreshLast(conversation);
+  });
 }
 
 export async function loadConversations(): Promise<void> {
@@ -57,16 +60,24 @@ function toTheTop(id: string) {
   if (order()[0] !== id) setOrder((before) => [id, ...before.filter((each) => each !== id)]);
 }
 
-const stale = new Set<string>();
+// What follows the last one is the last one: shown without asking, which would wait for the disk.
+function keepLast(id: string, message: Message, after: string | null) {
+  if ((last().get(id)?.id ?? null) === after) setLast((before) => new Map(before).set(id, message));
+}
 
-// The peer knows which message is the last one: it is asked, once for a burst.
+const fresh = new Set<string>();
+const stale = new Set<string>();
+const PAUSE = 60; // ms between two questions about a conversation
+
+// The peer knows which message is the last one: it is asked at once, and of a burst once more at its end.
 function refreshLast(id: string) {
-  if (stale.has(id)) return;
-  stale.add(id);
+  if (fresh.has(id)) return void stale.add(id);
+  fresh.add(id);
+  void fetchLast(id);
   setTimeout(() => {
-    stale.delete(id);
-    void fetchLast(id);
-  }, 60);
+    fresh.delete(id);
+    if (stale.delete(id)) refreshLast(id);
+  }, PAUSE);
 }
 
 async function fetchLast(conversation: string) {
