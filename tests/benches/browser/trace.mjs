@@ -1,11 +1,7 @@
 // A Chromium trace of what happens meanwhile, and the frames in it.
 
-const CATEGORIES = [
-  'toplevel',
-  'devtools.timeline',
-  'disabled-by-default-devtools.timeline',
-  'disabled-by-default-devtools.timeline.frame',
-];
+// Frames, and the tasks of each thread.
+const CATEGORIES = ['devtools.timeline', 'disabled-by-default-devtools.timeline'];
 
 /** Runs `work` while Chromium traces itself; resolves to the trace's events. */
 export async function traced(browser, work) {
