@@ -26,14 +26,26 @@ if (!positionals.every((name) => NAMES.includes(name)) || !(rounds >= 5)) {
   process.exit(2);
 }
 
+/** Ends what was begun. */
+const running = [];
+
+async function endAll() {
+  const ended = await Promise.allSettled(running.splice(0).map((end) => end()));
+  for (const { reason } of ended) if (reason) throw reason;
+}
+
 /** Runs `work` with what takes note of what must be ended, and ends it. */
 async function ending(work) {
-  const all = [];
   try {
-    return await work({ after: (end) => all.unshift(end) });
+    return await work({ after: (end) => running.push(end) });
   } finally {
-    for (const end of all) await end();
+    await endAll();
   }
+}
+
+// Who stops it must not be left with a server and a browser.
+for (const [signal, number] of Object.entries({ SIGINT: 2, SIGTERM: 15 })) {
+  process.once(signal, () => endAll().finally(() => process.exit(128 + number)));
 }
 
 const lines = [];
