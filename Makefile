@@ -68,7 +68,7 @@ sim: ## Simulate 10,000 seeded histories of peers and relay (HISTORIES=…)
 	@scripts/need rust nextest
 	SOTTO_SIM_HISTORIES=$(HISTORIES) cargo nextest run --locked -p sotto-tests -E 'binary(/^sim/)' --no-fail-fast
 
-bench: ## Measure against bare SQLite and a bare WebRTC channel
+bench: ## Measure against bare SQLite, a bare WebRTC channel and, in Chromium, PeerJS
 	@scripts/need rust
 	scripts/bench
 

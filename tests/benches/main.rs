@@ -7,6 +7,8 @@
 //! - [`server`], [`device`], [`people`], [`relay`]: ours: the server as a process, sockets by hand, peers, a relay;
 //! - [`bare_link`], [`bare_sqlite`], [`log_copy`]: what ours is compared with;
 //! - [`report`]: medians, and the table at the end.
+//!
+//! What needs Chromium is in `browser`, which `scripts/bench` starts after this.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot be made ends the run")]
 
@@ -31,13 +33,19 @@ use report::Line;
 const USAGE: &str = "\
 Measures Sotto beside the bare thing under it: medians of alternating rounds, in one run.
 
-Usage: scripts/bench [OPTIONS] [NAME…]      (make bench: all of them, about two minutes)
+Usage: scripts/bench [OPTIONS] [NAME…]      (make bench: all of them, about eight minutes)
 
   stack          messages/s through two peers and a server, beside their SQLite writes alone
   appends        appends/s through the relay, beside the same rows in bare SQLite
   round-trip     a message and its answer over a direct link, beside a bare data channel's echo
   sockets        memory of an idle signaling socket, beside a bare WebSocket
   first-message  a first message with no link yet, beside the relay's own round trip
+
+  and in Chromium, with the app that the server embeds (Node.js 20 and Chromium are needed):
+
+  scroll              rows in the document and the longest frame, through 10,000 messages
+  echo                from Enter to the painted row, in that conversation
+  page-first-message  a first message from page to page with no link yet, beside PeerJS
 
 Options:
   --rounds N     rounds of each measurement, at least 5 (default 7)

@@ -37,6 +37,7 @@ export type ToWorker =
   | { type: 'alive' }
   | { type: 'close' };
 
+/** The worker says several at once. */
 export type FromWorker =
   | { type: 'opened'; identity: Identity | null }
   | { type: 'failed'; failure: Failure }

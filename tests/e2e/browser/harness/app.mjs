@@ -40,7 +40,7 @@ export async function stage(t, settings = {}, args = []) {
     await page.waitForSelector('#handle');
     return page;
   };
-  return { folder, server, open, visit };
+  return { folder, server, browser, open, visit };
 }
 
 export async function signUp(page, handle) {

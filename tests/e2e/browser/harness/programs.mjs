@@ -9,10 +9,12 @@ import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(homedir(), '.cache/sotto/target');
+/** Tests run debug builds, measurements `release` ones. */
+const BUILD = process.env.SOTTO_TEST_BUILD ?? 'debug';
 
 /** Starts a program of this workspace; its standard error goes to the end of a log. */
 export function start(name, args, { log, input = 'ignore', env = {} }) {
-  const path = join(TARGET, 'debug', name);
+  const path = join(TARGET, BUILD, name);
   if (!existsSync(path)) throw new Error(`${path} is not there: make build (make test does it)`);
   const own = Object.entries(process.env).filter(([name]) => !name.startsWith('SOTTO_'));
   const stderr = openSync(log, 'a');

@@ -46,9 +46,10 @@ export function Composer(props: { conversation: string; onSent: () => void }) {
   const send = async () => {
     area.focus();
     if (!sendable()) return;
+    // First of all, before the page lays itself out anew: the peer works meanwhile.
+    const sent = sendDraft(props.conversation, (text) => peer().send(props.conversation, text));
     setWrong('');
     tellTyping(false);
-    const sent = sendDraft(props.conversation, (text) => peer().send(props.conversation, text));
     props.onSent();
     await sent.catch((error) => setWrong(trouble(error).text));
   };

@@ -13,7 +13,12 @@ const NEAR = 40; // rows from the top at which older ones are asked for, so that
 /** What was said. Only rows near the view are in the document. */
 export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd: number }) {
   const { messages, complete, firstUnread, loaded, loadOlder, wrong, retry } = props.timeline;
-  const ids = createMemo(() => messages().map((message) => message.id));
+  // A mark that changes changes no place: the same list again, so that nothing of ten thousand rows is computed anew.
+  const ids = createMemo<readonly string[]>((before) => {
+    const now = messages();
+    const same = now.length === before.length && now.every((message, at) => message.id === before[at]);
+    return same ? before : now.map((message) => message.id);
+  }, []);
   const index = createMemo(() => new Map(ids().map((id, at) => [id, at])));
   const [away, setAway] = createSignal(false);
   const seen = useSeen((id) => {
@@ -79,14 +84,17 @@ export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd
             <For each={virtual.rows()}>
               {(id) => {
                 const at = () => index().get(id) ?? -1;
+                // Most changes are of other rows: those must not be computed anew.
+                const before = createMemo(() => messages()[at() - 1]);
+                const after = createMemo(() => messages()[at() + 1]);
                 return (
                   <Show when={messages()[at()]}>
                     {(message) => (
                       <MessageRow
                         ref={(element) => virtual.row(id, element)}
                         message={message()}
-                        before={messages()[at() - 1]}
-                        after={messages()[at() + 1]}
+                        before={before()}
+                        after={after()}
                         group={props.of.kind === 'group'}
                         firstUnread={firstUnread() === id}
                         start={at() === 0 && complete() ? props.of : undefined}

@@ -1,6 +1,7 @@
 // All conversations as the peer tells them, with the last message of each.
 import { createMemo, createSignal } from 'solid-js';
-import type { Conversation, Message, Sotto } from 'sotto';
+import type { Conversation, Message, Sotto, TimelineDiff } from 'sotto';
+import { applied } from './diffs.ts';
 import { displayName } from './profiles.ts';
 import { me, peer } from './session.ts';
 
@@ -37,7 +38,9 @@ export const shownTitle = (of: Conversation) => (of.kind === 'direct' ? displayN
 export function listenToConversations(sotto: Sotto): void {
   sotto.on('conversation', keep);
   sotto.on('message', ({ conversation }) => toTheTop(conversation));
-  sotto.on('timeline', ({ conversation }) => refreshLast(conversation));
+  sotto.on('timeline', ({ conversation, diffs }) => {
+    changeLast(conversation, diffs);
+  });
 }
 
 export async function loadConversations(): Promise<void> {
@@ -57,21 +60,39 @@ function toTheTop(id: string) {
   if (order()[0] !== id) setOrder((before) => [id, ...before.filter((each) => each !== id)]);
 }
 
-const stale = new Set<string>();
+// The last message is a window of one on the list. The peer is asked, which waits for the disk, only where another one
+// may have come into it.
+function changeLast(id: string, diffs: readonly TimelineDiff[]) {
+  const known = last().get(id);
+  const { messages, lacks } = applied(known ? [known] : [], diffs, false);
+  const now = messages.at(-1);
+  if (now && now !== known) setLast((before) => new Map(before).set(id, now));
+  const left = diffs.some((diff) => (diff.op === 'move' || diff.op === 'remove') && diff.id === known?.id);
+  if (!known || !now || lacks || left) refreshLast(id);
+}
 
-// The peer knows which message is the last one: it is asked, once for a burst.
+const fresh = new Set<string>();
+const stale = new Set<string>();
+const PAUSE = 60; // ms between two questions about a conversation
+
+// The peer knows which message is the last one: it is asked at once, and of a burst once more at its end.
 function refreshLast(id: string) {
-  if (stale.has(id)) return;
-  stale.add(id);
+  if (fresh.has(id)) return void stale.add(id);
+  fresh.add(id);
+  void fetchLast(id);
   setTimeout(() => {
-    stale.delete(id);
-    void fetchLast(id);
-  }, 60);
+    fresh.delete(id);
+    if (stale.delete(id)) refreshLast(id);
+  }, PAUSE);
 }
 
 async function fetchLast(conversation: string) {
+  const before = last().get(conversation);
   const [message] = await peer()
     .history({ conversation, limit: 1 })
     .catch(() => []); // the line keeps what it has
-  if (message) setLast((before) => new Map(before).set(conversation, message));
+  if (!message) return;
+  // What has changed meanwhile may be newer than the answer.
+  if (last().get(conversation) !== before) refreshLast(conversation);
+  else setLast((all) => new Map(all).set(conversation, message));
 }

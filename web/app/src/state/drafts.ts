@@ -24,9 +24,10 @@ export async function sendDraft(
   const text = draft(conversation);
   const under = () => sending.get(conversation) ?? [];
   sending.set(conversation, [...under(), text]);
+  const sent = send(text);
   keepDraft(conversation, '');
   try {
-    await send(text);
+    await sent;
   } catch (error) {
     keepDraft(conversation, [text, draft(conversation)].filter(Boolean).join('\n'));
     throw error;
