@@ -1,8 +1,8 @@
 // A conversation of thousands of messages, on screen in the app: bob, a native peer, has sent them to alice.
 
-import { DESKTOP, lastIs, say, signUp, stage, startChat } from '../../e2e/browser/harness/app.mjs';
+import { DESKTOP, say, shown, signUp, stage, startChat } from '../../e2e/browser/harness/app.mjs';
 import { Native } from '../../e2e/browser/harness/native.mjs';
-import { until } from '../../e2e/browser/harness/until.mjs';
+import { PATIENCE, until } from '../../e2e/browser/harness/until.mjs';
 
 const WORDS = 'so we met at the harbour and took the slow boat over to the island where it rained'.split(' ');
 /** What begins it; the others are bob's. */
@@ -19,25 +19,36 @@ const line = (number) => {
 /** `ends` takes what must be done at the end, as a test of node:test does. */
 export async function crowd(ends, count) {
   const { folder, server, visit } = await stage(ends);
-  const page = await visit({ viewport: DESKTOP });
-  await signUp(page, 'alice');
+  const before = await visit({ viewport: DESKTOP });
+  await signUp(before, 'alice');
   const bob = await Native.signUp(folder, 'bob', server);
   ends.after(() => bob.close());
-  await startChat(page, 'bob');
-  await say(page, FIRST);
+  await startChat(before, 'bob');
+  await say(before, FIRST);
   await until('the request', async () => (await bob.conversations()).some(({ request }) => request));
   bob.conversation = await bob.direct('alice');
   await bob.accept(bob.conversation);
-  await until('the direct link', async () => (await bob.directLinks()) === 1);
+  // While the page is closed, so that what this waits for is two programs and not ten thousand paintings.
+  const page = await before.context().newPage();
+  await before.close();
+  await page.goto('about:blank');
   const all = Array.from({ length: count - 1 }, (_, number) => line(number));
-  for (let from = 0; from < count; from += BURST) await bob.burst(all.slice(from, from + BURST));
-  await lastIs(page, all.at(-1));
-  // As somebody who comes back: not all that came meanwhile is loaded.
-  await page.reload();
-  await page.waitForSelector('.sidebar');
-  // It opens at the first unread one.
-  await page.waitForSelector('.row');
-  if (await page.isVisible('.to-end')) await page.click('.to-end');
-  await lastIs(page, all.at(-1));
+  for (let from = 0; from < all.length; from += BURST) await bob.burst(all.slice(from, from + BURST));
+  await until('all of it is in the log', async () =>
+    (await bob.status()).conversations.every(({ unlogged }) => unlogged === 0),
+  );
+  // As somebody who comes back to all of it.
+  await page.goto(server.url);
+  await page.waitForFunction(
+    (last) => document.querySelector('.chat-row-last')?.textContent.endsWith(last),
+    all.at(-1),
+    { timeout: PATIENCE },
+  );
+  await page.click('.chat-row');
+  // It opens where the reader was, or at the first unread one.
+  await until('the newest is in view', async () => {
+    if (await page.isVisible('.to-end')) await page.click('.to-end');
+    return (await shown(page)).at(-1) === all.at(-1);
+  });
   return { page, first: FIRST, last: all.at(-1) };
 }

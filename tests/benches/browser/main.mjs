@@ -26,14 +26,32 @@ if (!positionals.every((name) => NAMES.includes(name)) || !(rounds >= 5)) {
   process.exit(2);
 }
 
+/** Ends what was begun. */
+const running = [];
+
+let ended = Promise.resolve();
+
+/** Whoever calls it, it is over only once everything has ended. */
+function endAll() {
+  const before = ended;
+  ended = Promise.allSettled([before, ...running.splice(0).map((end) => end())]).then((all) => {
+    for (const { reason } of all) if (reason) throw reason;
+  });
+  return ended;
+}
+
 /** Runs `work` with what takes note of what must be ended, and ends it. */
 async function ending(work) {
-  const all = [];
   try {
-    return await work({ after: (end) => all.unshift(end) });
+    return await work({ after: (end) => running.push(end) });
   } finally {
-    for (const end of all) await end();
+    await endAll();
   }
+}
+
+// Who stops it must not be left with a server and a browser.
+for (const [signal, number] of Object.entries({ SIGINT: 2, SIGTERM: 15 })) {
+  process.once(signal, () => void endAll().finally(() => process.exit(128 + number)));
 }
 
 const lines = [];
