@@ -87,3 +87,12 @@ test('what is missing before a message is told with it and can come to an end', 
     [],
   );
 });
+
+test('a window of one follows the end of the list', () => {
+  const last = message(7);
+  const insert = (item: Message, after: string): TimelineDiff => ({ op: 'insert', item, after });
+  const end = (...diffs: TimelineDiff[]) => applied([last], diffs, false).messages.at(-1)?.text;
+  expect(end(insert(message(1, undefined, 'b'), last.id))).toBe('b1');
+  expect(end(insert(message(1, 12, 'b'), id('a', 6)))).toBe('a7');
+  expect(end(insert(message(8), last.id), { op: 'remove', id: id('a', 8) })).toBe('a7');
+});

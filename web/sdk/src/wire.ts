@@ -35,6 +35,7 @@ export type ToWorker =
   | { type: 'visible'; visible: boolean }
   | { type: 'close' };
 
+/** The worker says several at once. */
 export type FromWorker =
   | { type: 'opened'; identity: Identity | null }
   | { type: 'failed'; failure: Failure }

@@ -49,11 +49,13 @@ export function Composer(props: { conversation: string; onSent: () => void }) {
     area.focus();
     if (!sendable()) return;
     const sent = text();
+    // Before the page lays itself out anew: the peer works meanwhile.
+    const sending = peer().send(props.conversation, sent);
     change('');
     tellTyping(false);
     props.onSent();
     try {
-      await peer().send(props.conversation, sent);
+      await sending;
     } catch (error) {
       change(text() ? `${sent}\n${text()}` : sent);
       setWrong(trouble(error).text);

@@ -84,14 +84,17 @@ export function MessageList(props: { of: Conversation; timeline: Timeline; toEnd
             <For each={virtual.rows()}>
               {(id) => {
                 const at = () => index().get(id) ?? -1;
+                // Most changes are of other rows: those must not be computed anew.
+                const before = createMemo(() => messages()[at() - 1]);
+                const after = createMemo(() => messages()[at() + 1]);
                 return (
                   <Show when={messages()[at()]}>
                     {(message) => (
                       <MessageRow
                         ref={(element) => virtual.row(id, element)}
                         message={message()}
-                        before={messages()[at() - 1]}
-                        after={messages()[at() + 1]}
+                        before={before()}
+                        after={after()}
                         group={props.of.kind === 'group'}
                         firstUnread={firstUnread() === id}
                         start={at() === 0 && complete() ? props.of : undefined}

@@ -25,7 +25,7 @@ export function createVirtual(options: VirtualOptions) {
   let canvas!: HTMLElement;
   let list!: HTMLElement;
   let anchor: Anchor = 'end';
-  let width = 0;
+  let [width, height] = [0, 0];
   let placed = 0; // where `place` has scrolled to: the event that follows is not the reader's
 
   const measure = () => heights.measured([...elements].map(([id, element]) => [id, element.offsetHeight]));
@@ -81,12 +81,11 @@ export function createVirtual(options: VirtualOptions) {
   }
 
   const resized = new ResizeObserver(() => {
-    if (view.clientWidth !== width) {
-      width = view.clientWidth;
-      heights.forget();
-    }
-    measure();
-    place();
+    const resized = view.clientWidth !== width || view.clientHeight !== height;
+    if (view.clientWidth !== width) heights.forget();
+    [width, height] = [view.clientWidth, view.clientHeight];
+    // It is called for every row that comes into view, too, which is measured already.
+    if (measure() || resized) place();
   });
   onCleanup(() => resized.disconnect());
 
@@ -101,7 +100,7 @@ export function createVirtual(options: VirtualOptions) {
     rows,
     mount(parts: { view: HTMLElement; canvas: HTMLElement; list: HTMLElement }) {
       ({ view, canvas, list } = parts);
-      width = view.clientWidth;
+      width = view.clientWidth; // the height is told at once, and then everything has its place
       view.addEventListener('scroll', scrolled, { passive: true });
       resized.observe(view);
       queueMicrotask(place);

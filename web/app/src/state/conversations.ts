@@ -1,6 +1,7 @@
 // All conversations as the peer tells them, with the last message of each.
 import { createMemo, createSignal } from 'solid-js';
-import type { Conversation, Message, Sotto } from 'sotto';
+import type { Conversation, Message, Sotto, TimelineDiff } from 'sotto';
+import { applied } from './diffs.ts';
 import { displayName } from './profiles.ts';
 import { me, peer } from './session.ts';
 
@@ -38,8 +39,7 @@ export function listenToConversations(sotto: Sotto): void {
   sotto.on('conversation', keep);
   sotto.on('message', ({ conversation }) => toTheTop(conversation));
   sotto.on('timeline', ({ conversation, diffs }) => {
-    for (const diff of diffs) if (diff.op === 'insert') keepLast(conversation, diff.item, diff.after);
-    refreshLast(conversation);
+    changeLast(conversation, diffs);
   });
 }
 
@@ -60,9 +60,15 @@ function toTheTop(id: string) {
   if (order()[0] !== id) setOrder((before) => [id, ...before.filter((each) => each !== id)]);
 }
 
-// What follows the last one is the last one: shown without asking, which would wait for the disk.
-function keepLast(id: string, message: Message, after: string | null) {
-  if ((last().get(id)?.id ?? null) === after) setLast((before) => new Map(before).set(id, message));
+// The last message is a window of one on the list. The peer is asked, which waits for the disk, only where another one
+// may have come into it.
+function changeLast(id: string, diffs: readonly TimelineDiff[]) {
+  const known = last().get(id);
+  const { messages, lacks } = applied(known ? [known] : [], diffs, false);
+  const now = messages.at(-1);
+  if (now && now !== known) setLast((before) => new Map(before).set(id, now));
+  const left = diffs.some((diff) => (diff.op === 'move' || diff.op === 'remove') && diff.id === known?.id);
+  if (!known || !now || lacks || left) refreshLast(id);
 }
 
 const fresh = new Set<string>();
@@ -81,8 +87,12 @@ function refreshLast(id: string) {
 }
 
 async function fetchLast(conversation: string) {
+  const before = last().get(conversation);
   const [message] = await peer()
     .history({ conversation, limit: 1 })
     .catch(() => []); // the line keeps what it has
-  if (message) setLast((before) => new Map(before).set(conversation, message));
+  if (!message) return;
+  // What has changed meanwhile may be newer than the answer.
+  if (last().get(conversation) !== before) refreshLast(conversation);
+  else setLast((all) => new Map(all).set(conversation, message));
 }

@@ -52,7 +52,9 @@ export class Sotto {
       const frame = event.type === 'message' ? [event.message.buffer] : [];
       this.#tell({ type: 'link', device, session, event }, frame);
     });
-    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#heard(data);
+    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker[]>) => {
+      for (const message of data) this.#heard(message);
+    };
     this.#worker.onerror = (event) => {
       event.preventDefault();
       // Without a message it is not its code that failed.

@@ -5,16 +5,34 @@ import { Tab } from './tab.js';
 
 /** The worker's own side, which the page's types do not know. */
 const page = self as unknown as {
-  postMessage(message: FromWorker, transfer: Transferable[]): void;
+  postMessage(messages: FromWorker[], transfer: Transferable[]): void;
   onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
 };
 
 let tab: Tab | undefined;
+let said: FromWorker[] = [];
+let given: Transferable[] = [];
+
+/**
+ * What is said in one turn goes together: the page draws once what belongs together, not half of it first. An answer ends
+ * it, so that whoever waits for it goes on before the page hears what came after.
+ */
+function tell(message: FromWorker, transfer: Transferable[] = []): void {
+  if (said.push(message) === 1) queueMicrotask(flush);
+  given.push(...transfer);
+  if (message.type === 'answer') flush();
+}
+
+function flush(): void {
+  if (said.length === 0) return;
+  page.postMessage(said, given);
+  [said, given] = [[], []];
+}
 
 page.onmessage = ({ data }) => {
   switch (data.type) {
     case 'open':
-      tab = new Tab(data.profile, data.wasm, (message, transfer = []) => page.postMessage(message, transfer));
+      tab = new Tab(data.profile, data.wasm, tell);
       return;
     case 'call':
       return tab?.call(data.id, data);
