@@ -275,7 +275,7 @@ test('messages that cannot be read are said to be so, and asked for again', asyn
         return post.call(this, message, ...rest);
       }
       const failure = { kind: 'unanswered', message: 'lost' };
-      const data = { type: 'answer', id: message.id, failure };
+      const data = [{ type: 'answer', id: message.id, failure }];
       queueMicrotask(() => this.dispatchEvent(new MessageEvent('message', { data })));
     };
   });
