@@ -29,11 +29,6 @@ if (!positionals.every((name) => NAMES.includes(name)) || !(rounds >= 5)) {
 /** Ends what was begun. */
 const running = [];
 
-<<<<<<< HEAD
-async function endAll() {
-  const ended = await Promise.allSettled(running.splice(0).map((end) => end()));
-  for (const { reason } of ended) if (reason) throw reason;
-=======
 let ended = Promise.resolve();
 
 /** Whoever calls it, it is over only once everything has ended. */
@@ -43,7 +38,6 @@ function endAll() {
     for (const { reason } of all) if (reason) throw reason;
   });
   return ended;
->>>>>>> bbench
 }
 
 /** Runs `work` with what takes note of what must be ended, and ends it. */
@@ -57,11 +51,7 @@ async function ending(work) {
 
 // Who stops it must not be left with a server and a browser.
 for (const [signal, number] of Object.entries({ SIGINT: 2, SIGTERM: 15 })) {
-<<<<<<< HEAD
-  process.once(signal, () => endAll().finally(() => process.exit(128 + number)));
-=======
   process.once(signal, () => void endAll().finally(() => process.exit(128 + number)));
->>>>>>> bbench
 }
 
 const lines = [];

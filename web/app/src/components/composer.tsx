@@ -46,27 +46,12 @@ export function Composer(props: { conversation: string; onSent: () => void }) {
   const send = async () => {
     area.focus();
     if (!sendable()) return;
-<<<<<<< HEAD
     // First of all, before the page lays itself out anew: the peer works meanwhile.
     const sent = sendDraft(props.conversation, (text) => peer().send(props.conversation, text));
     setWrong('');
     tellTyping(false);
     props.onSent();
     await sent.catch((error) => setWrong(trouble(error).text));
-=======
-    const sent = text();
-    // Before the page lays itself out anew: the peer works meanwhile.
-    const sending = peer().send(props.conversation, sent);
-    change('');
-    tellTyping(false);
-    props.onSent();
-    try {
-      await sending;
-    } catch (error) {
-      change(text() ? `${sent}\n${text()}` : sent);
-      setWrong(trouble(error).text);
-    }
->>>>>>> bbench
   };
 
   const pressed = (event: KeyboardEvent) => {

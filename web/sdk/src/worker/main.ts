@@ -28,15 +28,12 @@ function flush(): void {
   page.postMessage(said, given);
   [said, given] = [[], []];
 }
-<<<<<<< HEAD
 
 // As with what is thrown: the page's `Worker` has an error event. Without this a broken promise stays here.
 addEventListener('unhandledrejection', (event) => {
   event.preventDefault();
   reportError(event.reason);
 });
-=======
->>>>>>> bbench
 
 page.onmessage = ({ data }) => {
   switch (data.type) {
