@@ -13,14 +13,17 @@ let tab: Tab | undefined;
 let said: FromWorker[] = [];
 let given: Transferable[] = [];
 
+/** What somebody in the page waits for. */
+const AWAITED: FromWorker['type'][] = ['answer', 'opened', 'failed', 'closed'];
+
 /**
- * What is said in one turn goes together: the page draws once what belongs together, not half of it first. An answer ends
- * it, so that whoever waits for it goes on before the page hears what came after.
+ * What is said in one turn goes together: the page draws once what belongs together, not half of it first. What is waited
+ * for ends it, so that who waits goes on, and listens, before the page hears what came after.
  */
 function tell(message: FromWorker, transfer: Transferable[] = []): void {
   if (said.push(message) === 1) queueMicrotask(flush);
   given.push(...transfer);
-  if (message.type === 'answer') flush();
+  if (AWAITED.includes(message.type)) flush();
 }
 
 function flush(): void {
