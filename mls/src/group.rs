@@ -380,7 +380,6 @@ impl Group {
             self.mls.clear_pending_proposals(device.provider.storage())?;
         }
         let processed = processed.map_err(|error| self.refusal(error))?;
-        let sender = sender_leaf(&leaves, processed.sender());
         match processed.content() {
             ProcessedMessageContent::StagedCommitMessage(staged) => {
                 let committed = self.check(&leaves, &processed, staged, is_listed)?;
@@ -402,10 +401,7 @@ impl Group {
                 Ok(Processed::Commit(committed))
             }
             ProcessedMessageContent::ProposalMessage(proposal) => {
-                let leaf = sender.ok_or(MlsError::NotAMember)?;
-                if !matches!(proposal.proposal(), Proposal::SelfRemove) {
-                    return Err(PolicyError::NotAllowed("a proposal of a kind that is not used here").into());
-                }
+                let leaf = who_leaves(&leaves, proposal)?;
                 if !self.leaving()?.contains(&leaf) {
                     self.leaving.push((**proposal).clone());
                 }
@@ -599,6 +595,17 @@ pub(crate) fn message(bytes: &[u8], longest: usize) -> Result<MlsMessageBodyIn, 
 
 fn bytes(message: MlsMessageOut) -> Result<Vec<u8>, MlsError> {
     message.tls_serialize_detached().map_err(MlsError::other)
+}
+
+/// Whose leaving a proposal says: of all kinds the one that is logged by itself.
+pub(crate) fn who_leaves(
+    leaves: &BTreeMap<LeafNodeIndex, Leaf>,
+    proposal: &QueuedProposal,
+) -> Result<Leaf, MlsError> {
+    if !matches!(proposal.proposal(), Proposal::SelfRemove) {
+        return Err(PolicyError::NotAllowed("a proposal of a kind that is not used here").into());
+    }
+    sender_leaf(leaves, proposal.sender()).ok_or(MlsError::NotAMember)
 }
 
 pub(crate) fn sender_leaf(leaves: &BTreeMap<LeafNodeIndex, Leaf>, sender: &Sender) -> Option<Leaf> {

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openmls::prelude::{
-    ContentType, LeafNodeIndex, MlsMessageBodyIn, ProcessedMessageContent, Proposal, ProposalStore,
-    ProtocolMessage, PublicGroup,
+    ContentType, LeafNodeIndex, MlsMessageBodyIn, ProcessedMessageContent, ProposalStore, ProtocolMessage,
+    PublicGroup,
 };
 use openmls_traits::OpenMlsProvider as _;
 use sotto_protocol::AccountId;
 
-use crate::group::{Committed, Processed, message, sender_leaf};
+use crate::group::{Committed, Processed, message, sender_leaf, who_leaves};
 use crate::policy::{Before, IsListed, check_commit};
 use crate::storage::Storage;
 use crate::{
@@ -139,7 +139,6 @@ impl PublicView {
         let leaves = self.indexed()?;
         let processed =
             self.group.process_message(self.provider.crypto(), message).map_err(MlsError::other)?;
-        let sender = sender_leaf(&leaves, processed.sender());
         match processed.content() {
             ProcessedMessageContent::StagedCommitMessage(staged) => {
                 let leaving: BTreeSet<AccountId> = self.leaving()?.iter().map(|leaf| leaf.account).collect();
@@ -159,10 +158,7 @@ impl PublicView {
                 Ok(Processed::Commit(committed))
             }
             ProcessedMessageContent::ProposalMessage(proposal) => {
-                let leaf = sender.ok_or(MlsError::NotAMember)?;
-                if !matches!(proposal.proposal(), Proposal::SelfRemove) {
-                    return Err(PolicyError::NotAllowed("a proposal of a kind that is not used here").into());
-                }
+                let leaf = who_leaves(&leaves, proposal)?;
                 if !self.leaving()?.contains(&leaf) {
                     self.group.add_proposal(self.provider.storage(), (**proposal).clone())?;
                 }
